@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# The whole build of lkvm. `make`, `make check`, `make help`.
+#
+# A source file that lies in one of the rooms below is part of the build: nothing is listed by name. Tests,
+# benches and documentation bring their own rules.mk.
+
+VERSION		:= 0.1.0
+ARCH		?= $(shell uname -m | sed -e 's/aarch64/arm64/')
+CROSS_COMPILE	?=
+CC		:= $(if $(filter default undefined,$(origin CC)),$(CROSS_COMPILE)gcc,$(CC))
+STRIP		:= $(CROSS_COMPILE)strip
+PKG_CONFIG	?= pkg-config
+PREFIX		?= /usr/local
+DESTDIR		?=
+LKVM_CACHE	?= $(if $(HOME),$(HOME)/.cache/lkvm,/var/tmp/lkvm-cache)
+V		?= 0
+Q		:= $(if $(filter 1,$(V)),,@)
+
+ARCHDIR_x86_64	:= x86
+ARCHDIR_arm64	:= arm64
+ARCHDIR		:= $(ARCHDIR_$(ARCH))
+ifeq ($(ARCHDIR),)
+$(error ARCH=$(ARCH) is not one that lkvm knows: x86_64 or arm64)
+endif
+
+# A sanitizer or a static build keeps its objects apart: make SANITIZE=address,undefined, make STATIC=1
+SANITIZE	?=
+STATIC		?=
+comma		:= ,
+VARIANT		:= $(ARCH)$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(if $(STATIC),-static)
+BUILD		?= build/$(VARIANT)
+
+WARNINGS	:= -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
+		   -Wformat=2 -Wpointer-arith
+WERROR		?=
+OPT		?= -O2
+CPPFLAGS	+= -Iinclude -I$(BUILD)/include -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
+CFLAGS		?= -g
+CFLAGS		+= -std=gnu11 $(OPT) $(WARNINGS) $(if $(WERROR),-Werror) -pthread -fno-strict-aliasing \
+		   -fvisibility=hidden -ffile-prefix-map=$(CURDIR)=.
+LDFLAGS		+= -pthread -Wl,--as-needed -Wl,--build-id=sha1
+ifeq ($(SANITIZE),)
+CFLAGS		+= -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 $(if $(STATIC),,-fPIE)
+LDFLAGS		+= -Wl,-z,relro,-z,now $(if $(STATIC),-static,-pie)
+else
+CFLAGS		+= -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+LDFLAGS		+= -fsanitize=$(SANITIZE)
+endif
+
+# Cross builds find their libraries in a sysroot that `scripts/deps cross` unpacks.
+ifneq ($(CROSS_COMPILE),)
+SYSROOT		?= $(LKVM_CACHE)/sysroot-$(ARCH)
+TRIPLET		:= $(patsubst %-,%,$(notdir $(CROSS_COMPILE)))
+CPPFLAGS	+= -isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/$(TRIPLET)
+LDFLAGS		+= -L$(SYSROOT)/usr/lib/$(TRIPLET) -Wl,-rpath-link,$(SYSROOT)/usr/lib/$(TRIPLET)
+endif
+
+LIBS		:= -laio -lz -ljansson $(if $(filter arm64,$(ARCH)),-lfdt)
+
+ROOMS		:= core cmd hw hw/$(ARCHDIR) virtio disk net control state guest ui $(ARCHDIR)
+SOURCES		:= kvm.c kvm-cpu.c $(sort $(foreach r,$(ROOMS),$(wildcard $(r)/*.c)))
+OBJECTS		:= $(patsubst %.c,$(BUILD)/%.o,$(SOURCES)) \
+		   $(patsubst %.S,$(BUILD)/%.o,$(sort $(foreach r,$(ROOMS),$(wildcard $(r)/*.S))))
+MAIN_OBJECT	:= $(BUILD)/main.o
+
+PROGRAM		:= $(BUILD)/lkvm
+
+.PHONY: all objects clean help
+all: $(PROGRAM)
+	$(Q)ln -sfn $(PROGRAM) $(if $(filter $(ARCH),$(shell uname -m)),$(if $(SANITIZE)$(STATIC),lkvm-$(VARIANT),lkvm),lkvm-$(VARIANT))
+
+objects: $(OBJECTS) $(MAIN_OBJECT)
+
+$(PROGRAM): $(OBJECTS) $(MAIN_OBJECT)
+	@echo "  LD      $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# The version that `lkvm version` prints: rewritten only when it changes.
+$(BUILD)/include/version.h: FORCE
+	$(Q)mkdir -p $(@D)
+	$(Q)printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" | cmp -s - $@ || \
+		printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" > $@
+
+$(BUILD)/%.o: %.c Makefile | $(BUILD)/include/version.h
+	@echo "  CC      $<"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/%.o: %.S Makefile
+	@echo "  AS      $<"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(filter-out -fPIE,$(CFLAGS)) -MMD -MP -c -o $@ $<
+
+clean:
+	rm -rf build lkvm lkvm-*
+
+help:
+	@echo "make                 build ./lkvm"
+	@echo "make check [T=NAME]  build and run the tests that this host can run (one by name)"
+	@echo "make ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-   cross-build (scripts/deps cross first)"
+	@echo "make STATIC=1        a static binary;  SANITIZE=address,undefined | thread;  V=1: show commands"
+
+FORCE:
+
+-include $(OBJECTS:.o=.d) $(MAIN_OBJECT:.o=.d)
+include $(wildcard tests/*/rules.mk doc/rules.mk scripts/rules.mk)

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What common code asks of an architecture: x86/ or arm64/ defines each of these.
+ */
+#ifndef KVM_ARCH_H
+#define KVM_ARCH_H
+
+#include "kvm/kvm-cpu.h"
+#include "kvm/kvm.h"
+
+extern const char arch_name[];		/* "x86_64", "arm64" */
+
+/** arch_vm_type() - the argument of KVM_CREATE_VM (arm64: the IPA size); before the VM exists */
+int __must_check arch_vm_type(struct kvm *kvm, unsigned long *type);
+
+/**
+ * arch_vm_init() - after KVM_CREATE_VM, before RAM and vCPUs: TSS, identity map, irqchip, PIT (x86);
+ * capabilities that must precede vCPUs (arm64: MTE). arch_vm_exit() undoes what is not the VM fd's.
+ */
+int __must_check arch_vm_init(struct kvm *kvm);
+void arch_vm_exit(struct kvm *kvm);
+
+/** arch_ram_layout() - fills kvm->ram[] and kvm->ram_count for kvm->ram_size bytes; 0 or -errno (said) */
+int __must_check arch_ram_layout(struct kvm *kvm);
+
+/** arch_cpu_init() - after KVM_CREATE_VCPU: CPUID, LINT, features; arch_cpu_exit() frees cpu->arch */
+int __must_check arch_cpu_init(struct kvm_cpu *cpu);
+void arch_cpu_exit(struct kvm_cpu *cpu);
+
+/** arch_cpus_ready() - all vCPUs exist (arm64: finish the GIC); calls irq_chip_ready() */
+int __must_check arch_cpus_ready(struct kvm *kvm);
+
+/** arch_vm_reset() - irqchip and clock to power-on state, after devices_reset(); vCPUs are parked; main thread */
+int __must_check arch_vm_reset(struct kvm *kvm);
+
+/**
+ * arch_cpu_reset() - registers to what the boot protocol needs (vCPU 0) or to wait for start-up (others);
+ * before the first run and at every reset, after the firmware is loaded; vCPU not running; main thread
+ */
+int __must_check arch_cpu_reset(struct kvm_cpu *cpu);
+
+/**
+ * arch_cpu_handle_exit() - exits that common code doesn't know
+ * Returns 1 to go on, 0 if it is unknown (common code reports it and ends the VM), negative errno to end it.
+ */
+int __must_check arch_cpu_handle_exit(struct kvm_cpu *cpu);
+
+/** arch_cpu_nmi() - injects an NMI; on the vCPU's thread, out of the guest */
+int __must_check arch_cpu_nmi(struct kvm_cpu *cpu);
+
+/** arch_cpu_dump() - registers and code bytes as text to @fd; on the vCPU's thread or while it is parked */
+void arch_cpu_dump(struct kvm_cpu *cpu, int fd);
+
+/** arch_irq_route_default() - fills the routing entries of the lines; returns how many (x86: PIC and IOAPIC) */
+struct kvm_irq_routing_entry;
+size_t arch_irq_route_lines(struct kvm *kvm, struct kvm_irq_routing_entry *entries, size_t max);
+/** arch_irq_line_valid() - whether @gsi may be an irq_line; arch_irq_lines() - one past the highest */
+uint32_t arch_irq_lines(void);
+/** arch_irq_alloc_range() - GSIs [*@first, *@first + *@count) that irq_line_alloc() may give to platform devices */
+void arch_irq_alloc_range(uint32_t *first, uint32_t *count);
+/** IRQ_MESSAGE_BASE - first GSI for messages is arch_irq_lines() */
+
+/** arch_default_params() - what the architecture adds in front of the user's kernel command line, "" for nothing */
+const char *arch_default_params(const struct kvm *kvm);
+
+/**
+ * struct platform_layout - where common devices lie in this architecture
+ * PIO bases lie in kvm->ports; on arm64 serial and rtc are MMIO.
+ */
+struct platform_layout {
+	uint64_t mmio_base, mmio_size;		/* virtio-mmio slots and other platform devices */
+	uint64_t pci_ecam_base, pci_ecam_size;
+	uint64_t pci_mmio32_base, pci_mmio32_size;
+	uint64_t pci_mmio64_base, pci_mmio64_size;
+	uint64_t pci_io_base, pci_io_size;	/* ports for I/O BARs, in kvm->ports */
+	uint64_t pci_io_window;			/* arm64: CPU address of the I/O window; x86: 0 */
+	uint32_t pci_intx_gsi[4];		/* GSI of INTA..INTD of slot 0; slot n is swizzled */
+};
+
+/** arch_platform() - the layout; constant once RAM is laid out */
+const struct platform_layout *arch_platform(const struct kvm *kvm);
+
+/** struct platform_device - a non-PCI device that firmware tables must describe (virtio-mmio, serial on arm64) */
+struct platform_device {
+	const char *compatible;		/* FDT: "virtio,mmio" */
+	const char *acpi_hid;		/* ACPI: "LNRO0005" or NULL */
+	uint64_t base, size;
+	int gsi;			/* -1: none */
+	enum irq_trigger trigger;
+	struct platform_device *next;
+};
+void platform_device_add(struct kvm *kvm, struct platform_device *device);
+void platform_device_del(struct kvm *kvm, struct platform_device *device);
+struct platform_device *platform_devices(struct kvm *kvm);
+
+#endif

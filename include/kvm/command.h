@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Subcommands: cmd/NAME.c holds one and registers it; main.c finds it by argv[1].
+ */
+#ifndef KVM_COMMAND_H
+#define KVM_COMMAND_H
+
+#include "kvm/option.h"
+
+struct command {
+	const char *name;
+	const char *operands;		/* "[NAME...]" for the usage line */
+	const char *help;		/* one line */
+	const struct option_def *options;
+	size_t option_count;
+	/** @groups: instead of options, for run; NULL otherwise */
+	struct option_group *(*groups)(void);
+	/** @run: with the parsed options and the operands; returns the exit status */
+	int (*run)(struct config *config, int argc, char **argv);
+	struct command *next;
+};
+
+#define COMMAND(command_)								\
+	static void __attribute__((constructor)) command_##_register(void)		\
+	{										\
+		command_register(&command_);						\
+	}										\
+	struct command /* swallows the semicolon */
+
+void command_register(struct command *command);
+struct command *command_find(const char *name);
+/** command_first() - all commands, sorted by name */
+struct command *command_first(void);
+/** command_main() - what main() does: returns the exit status */
+int command_main(int argc, char **argv);
+
+#endif

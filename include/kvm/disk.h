@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Disks: image formats and I/O engines behind one interface.
+ *
+ * A disk is opened once (dev_base_init), and used by one device on one event loop: requests are submitted in
+ * batches and complete on that loop. A format registers a struct disk_format; raw is one among them.
+ */
+#ifndef KVM_DISK_H
+#define KVM_DISK_H
+
+#include <sys/uio.h>
+
+#include "kvm/event.h"
+#include "kvm/types.h"
+
+struct disk;
+struct disk_request;
+struct kvm;
+
+enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_WRITE_ZEROES };
+
+/** struct disk_request - embedded in the device's request; the caller keeps it and its iovecs until @done */
+struct disk_request {
+	enum disk_op op;
+	uint64_t offset;		/* bytes; a multiple of the disk's logical block size */
+	uint64_t length;		/* bytes; READ and WRITE: the sum of @iov */
+	const struct iovec *iov;
+	unsigned int iov_count;
+	bool fua;			/* WRITE: on the medium before it is done */
+	bool may_unmap;			/* WRITE_ZEROES: may free the space */
+	/** @done: 0 or negative errno; on the disk's loop; may submit again */
+	void (*done)(struct disk_request *request, int result);
+	/* private to the engine */
+	struct disk *disk;
+	struct disk_request *next;
+	uint64_t engine_data[12];
+};
+
+struct disk_info {
+	uint64_t size;			/* bytes */
+	uint32_t block_size;		/* logical: 512 or 4096 */
+	uint32_t physical_block_size;
+	bool read_only;
+	bool discard, write_zeroes;
+	bool block_device;
+	char serial[21];		/* "" unless serial= was given */
+};
+
+/** struct disk_options - one -d argument: "image[,ro][,direct][,serial=S][,format=F]" */
+struct disk_options {
+	char *path;
+	char *format;			/* NULL: probe */
+	char *serial;
+	bool read_only, direct;
+};
+
+int __must_check disk_options_parse(struct disk_options *options, const char *text);
+void disk_options_free(struct disk_options *options);
+
+/**
+ * disk_open() - opens, locks and probes an image; nothing on it is changed
+ *
+ * Says one line on failure: no such file, no permission (and ",ro"), in use, not a file or block device.
+ * The lock is as QEMU's (OFD byte locks 100..), so that the two never write one image at once.
+ */
+int __must_check disk_open(struct disk **disk, const struct disk_options *options);
+/** disk_close() - no request may be in flight */
+void disk_close(struct disk *disk);
+const struct disk_info *disk_info(const struct disk *disk);
+
+/** disk_attach() - completions run on @loop from now on; disk_detach() before another loop takes it */
+int __must_check disk_attach(struct disk *disk, struct event_loop *loop);
+void disk_detach(struct disk *disk);
+
+/** disk_queue() - adds a request to the batch; disk_submit() sends the batch in one system call; loop thread */
+void disk_queue(struct disk *disk, struct disk_request *request);
+void disk_submit(struct disk *disk);
+/** disk_drain() - returns when nothing is in flight, all done callbacks having run; loop thread */
+void disk_drain(struct disk *disk);
+
+/** disks_count(), disks_get() - what -d opened for a VM (disk/disks.c, dev_base_init) */
+size_t disks_count(struct kvm *kvm);
+struct disk *disks_get(struct kvm *kvm, size_t index);
+
+#endif

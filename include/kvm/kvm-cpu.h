@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vCPUs: one pthread each, the KVM_RUN loop, and the requests that can't be lost.
+ */
+#ifndef KVM_KVM_CPU_H
+#define KVM_KVM_CPU_H
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "kvm/kvm.h"
+
+/* What a vCPU is asked to do; bits of kvm_cpu.requests. Set the bit, then kick. */
+#define CPU_REQUEST_PAUSE	BIT(0)	/* park until it is cleared */
+#define CPU_REQUEST_STOP	BIT(1)	/* leave the thread */
+#define CPU_REQUEST_NMI		BIT(2)
+
+struct kvm_cpu_arch;
+
+struct kvm_cpu {
+	struct kvm *kvm;
+	unsigned int index;
+	int fd;
+	struct kvm_run *run;
+	pthread_t thread;
+	bool started;			/* owned by the main thread */
+	atomic_ulong requests;
+	struct kvm_cpu_arch *arch;	/* arch_cpu_init() makes it, arch_cpu_exit() frees it */
+	/* counted by the vCPU's thread, read by anyone (statistics) */
+	atomic_ulong exits;
+};
+
+/** kvm_cpus_start() - one thread a vCPU, named kvm-vcpu-N; kvm_cpus_stop() - stops and joins them; main thread */
+int __must_check kvm_cpus_start(struct kvm *kvm);
+void kvm_cpus_stop(struct kvm *kvm);
+
+/** kvm_cpu_request() - sets request bits and makes the vCPU notice, in or out of the guest; any thread */
+void kvm_cpu_request(struct kvm_cpu *cpu, unsigned long bits);
+
+/** kvm_cpus_park() - returns when all vCPUs are out of the guest; kvm_cpus_unpark() lets them go; main thread */
+void kvm_cpus_park(struct kvm *kvm);
+void kvm_cpus_unpark(struct kvm *kvm);
+
+/** kvm_drain_coalesced() - delivers batched writes; any thread */
+void kvm_drain_coalesced(struct kvm *kvm);
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The life of a VM: create, run, pause, reset, end.
+ *
+ * Everything of a VM hangs from its struct kvm; several live in one process. The main thread owns the main
+ * event loop, changes the machine, and joins the vCPUs; the vCPU threads only run the guest.
+ */
+#ifndef KVM_KVM_H
+#define KVM_KVM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "kvm/event.h"
+#include "kvm/init.h"
+#include "kvm/irq.h"
+#include "kvm/memory.h"
+#include "kvm/option.h"
+#include "kvm/types.h"
+
+struct device;
+struct kvm_cpu;
+struct memslots;
+
+enum kvm_state { KVM_STOPPED, KVM_RUNNING, KVM_PAUSED };
+
+/** enum kvm_end - why a VM ended; kvm_end_status() says the exit status (documented in lkvm.1) */
+enum kvm_end {
+	KVM_END_NONE,
+	KVM_END_POWEROFF,	/* the guest powered off */
+	KVM_END_REBOOT,		/* the guest asked for a reset and --on-reboot=exit */
+	KVM_END_QUIT,		/* the user or a client ended it */
+	KVM_END_PANIC,		/* the guest's kernel panicked, then reset or powered off */
+	KVM_END_TRIPLE_FAULT,
+	KVM_END_INTERNAL_ERROR,	/* KVM_EXIT_INTERNAL_ERROR and exits nobody knows */
+	KVM_END_FAILED_ENTRY,
+	KVM_END_HOST_ERROR,	/* KVM_RUN or the host failed */
+};
+
+/** struct ram_range - guest RAM at @base, backed by the RAM memfd from @offset on */
+struct ram_range {
+	uint64_t base, size, offset;
+};
+#define RAM_RANGES_MAX 4
+
+/** struct firmware - what puts software into RAM before the first run and again after each reset */
+struct firmware {
+	const char *name;
+	int (*load)(struct kvm *kvm);
+	struct firmware *next;
+};
+
+/** struct kvm_listener - who wants to know of state changes (control socket events); main thread */
+struct kvm_listener {
+	void (*changed)(struct kvm_listener *listener, const char *event, enum kvm_end end);
+	struct kvm_listener *next;
+};
+
+struct kvm {
+	struct config *config;		/* owned by the creator, outlives the VM */
+	const char *name;		/* --name or guest-PID */
+	struct init_done init_done;
+
+	/* set by core_init, constant after */
+	int dev_fd, vm_fd;
+	size_t run_size;		/* of a vCPU's mmap */
+	unsigned int cpu_max;		/* KVM's ceiling */
+
+	struct event_loop *loop;	/* the main loop, from kvm_create() on */
+
+	struct address_space memory;	/* guest physical */
+	struct address_space ports;	/* x86 I/O ports: 64 KiB; arm64: the PCI I/O window */
+	struct memslots *memslots;	/* core/memslot.c */
+
+	/* RAM, set by core_init */
+	uint64_t ram_size;
+	int ram_fd;
+	void *ram_host;
+	struct ram_range ram[RAM_RANGES_MAX];
+	unsigned int ram_count;
+
+	/* set by base_init */
+	struct kvm_cpu **cpus;
+	unsigned int cpu_count;
+
+	/* owned by the main thread */
+	struct device *devices;
+	struct firmware *firmware;
+	struct kvm_listener *listeners;
+	struct kvm_states *states;
+	struct irqs *irqs;		/* core/irq.c */
+	unsigned int pause_depth;
+	uint64_t started_ns;
+
+	/* any thread, atomic */
+	_Atomic enum kvm_state state;
+	_Atomic enum kvm_end end;
+	atomic_bool reset_wanted;
+	atomic_bool panicked;		/* a panic was seen on a console */
+	struct event_work control_work;	/* posted by kvm_end(), kvm_reset_request() */
+
+	pthread_mutex_t pause_lock;	/* guards parked; innermost */
+	pthread_cond_t pause_cond;
+	unsigned int parked;
+};
+
+/** kvm_create() - an empty VM that will be made by @config; nothing of the host is touched yet but the loop */
+int __must_check kvm_create(struct kvm **kvm, struct config *config);
+/** kvm_init() - walks the init lists; on failure all is unwound and kvm_free() is what is left to do */
+int __must_check kvm_init(struct kvm *kvm, const struct init_options *options);
+/** kvm_run() - loads the firmware, starts the vCPUs, runs the main loop until the VM ends, joins the vCPUs */
+int __must_check kvm_run(struct kvm *kvm);
+/** kvm_exit() - walks the exit lists; kvm_free() - frees what kvm_create() made */
+void kvm_exit(struct kvm *kvm);
+void kvm_free(struct kvm *kvm);
+
+/** kvm_end_request() - ends the VM for @reason (the first one counts); any thread; returns at once */
+void kvm_end_request(struct kvm *kvm, enum kvm_end reason);
+/**
+ * kvm_reset_request() - the guest asked for a reset: restarts in place or ends, as --on-reboot says; any
+ * thread; returns at once. A vCPU that calls it from an exit must not enter the guest again: the loop in
+ * kvm-cpu.c parks it until the reset is done.
+ */
+void kvm_reset_request(struct kvm *kvm);
+/** kvm_reset() - restarts in place whatever --on-reboot says (system_reset); main thread */
+int __must_check kvm_reset(struct kvm *kvm);
+/** kvm_poweroff_request() - the guest turned itself off; any thread */
+void kvm_poweroff_request(struct kvm *kvm);
+/** kvm_panic_seen() - a console saw the kernel's panic line: decides the exit status later; any thread */
+void kvm_panic_seen(struct kvm *kvm);
+
+/**
+ * kvm_pause() - all vCPUs are out of the guest and all devices quiesced when it returns; nests; main thread
+ * kvm_resume() undoes one kvm_pause().
+ */
+int __must_check kvm_pause(struct kvm *kvm);
+void kvm_resume(struct kvm *kvm);
+
+/** kvm_user_pause(), kvm_user_resume() - what a client's stop and cont mean: idempotent, with events; main thread */
+int __must_check kvm_user_pause(struct kvm *kvm);
+int __must_check kvm_user_resume(struct kvm *kvm);
+
+/** kvm_nmi() - an NMI to every vCPU (x86); -EOPNOTSUPP where there is none; any thread */
+int __must_check kvm_nmi(struct kvm *kvm);
+
+/** kvm_power_button() - presses it (ACPI on x86, GPIO key on arm64); -EOPNOTSUPP without one; main thread */
+int __must_check kvm_power_button(struct kvm *kvm);
+/** kvm_set_power_button() - the board device that has the button says how to press it */
+void kvm_set_power_button(struct kvm *kvm, void (*press)(void *opaque), void *opaque);
+
+/** kvm_end_status() - the exit status that stands for @end; kvm_end_name() - in words */
+int kvm_end_status(enum kvm_end end);
+const char *kvm_end_name(enum kvm_end end);
+
+#define LKVM_STATUS_ERROR		1
+#define LKVM_STATUS_USAGE		2
+#define LKVM_STATUS_HOST_ERROR		114
+#define LKVM_STATUS_TRIPLE_FAULT	115
+#define LKVM_STATUS_INTERNAL_ERROR	116
+#define LKVM_STATUS_FAILED_ENTRY	117
+#define LKVM_STATUS_PANIC		118
+/* 119 oops, 120 hang, 121 boot timeout: reserved */
+
+/** kvm_add_firmware() - @firmware->load runs before the first KVM_RUN and after every reset; firmware_init only */
+void kvm_add_firmware(struct kvm *kvm, struct firmware *firmware);
+void kvm_add_listener(struct kvm *kvm, struct kvm_listener *listener);
+void kvm_del_listener(struct kvm *kvm, struct kvm_listener *listener);
+/** kvm_notify() - tells the listeners of @event (QMP's names: "STOP", "RESUME", "RESET", "SHUTDOWN", ...) */
+void kvm_notify(struct kvm *kvm, const char *event);
+
+/**
+ * kvm_set_state(), kvm_get_state() - a subsystem's own state, hung from the VM under a key of its own
+ * @key: the address of anything static and const in the subsystem's file
+ *
+ * NULL takes the state away. Set from init and exit callbacks only; get from any thread.
+ */
+int __must_check kvm_set_state(struct kvm *kvm, const void *key, void *state);
+void *kvm_get_state(const struct kvm *kvm, const void *key);
+
+/** kvm_check_extension() - KVM_CHECK_EXTENSION on the VM: 0 if absent, else KVM's number */
+int kvm_check_extension(const struct kvm *kvm, int capability);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Options: described once as tables, by whoever owns them; parsed into a struct config.
+ *
+ * A device registers its `lkvm run` options beside its class with RUN_OPTIONS(); --help, the man page,
+ * completion and the config file read the same tables. A unique prefix of a long option will do, as in
+ * kvmtool. Flags can be said as --no-NAME.
+ */
+#ifndef KVM_OPTION_H
+#define KVM_OPTION_H
+
+#include "kvm/types.h"
+
+enum option_type {
+	OPTION_FLAG,	/* --name, --no-name */
+	OPTION_STRING,
+	OPTION_UINT,	/* decimal or 0x..., between @min and @max (0: no ceiling) */
+	OPTION_SIZE,	/* bytes: 512M, 4G, 0x1000, suffixes BKMGTP; a bare number is scaled by @unit */
+	OPTION_CHOICE,	/* one of @choices */
+	OPTION_LIST,	/* a string, may be repeated */
+};
+
+struct option_def {
+	const char *name;		/* long name, without the dashes */
+	char letter;			/* short name or 0 */
+	enum option_type type;
+	const char *argument;		/* "FILE", for help */
+	const char *help;		/* one line */
+	const char *fallback;		/* default as text, or NULL: absent */
+	const char *const *choices;	/* OPTION_CHOICE: NULL-terminated */
+	uint64_t min, max;		/* OPTION_UINT, OPTION_SIZE; max 0: none */
+	uint64_t unit;			/* OPTION_SIZE: scale of a bare number; 0 means 1 */
+	bool optional_argument;		/* --name or --name=VALUE (the = is needed) */
+	const char *pending;		/* not NULL: answers "not built yet (this)" when it is used */
+};
+
+/** struct option_group - a titled table: "Basic options:" */
+struct option_group {
+	const char *title;
+	const struct option_def *options;
+	size_t count;
+	struct option_group *next;
+};
+
+/** RUN_OPTIONS() - adds a table to `lkvm run`: RUN_OPTIONS(rng_options_group, "Devices", rng_options); */
+#define RUN_OPTIONS(group, title_, table)							\
+	static struct option_group group = {							\
+		.title = (title_), .options = (table), .count = ARRAY_SIZE(table) };		\
+	static void __attribute__((constructor)) group##_register(void)				\
+	{											\
+		run_options_register(&group);							\
+	}											\
+	struct option_group /* swallows the semicolon */
+
+void run_options_register(struct option_group *group);
+/** run_options() - all tables of `lkvm run`, sorted by title */
+struct option_group *run_options(void);
+
+struct config;
+
+/**
+ * config_parse() - @argv (without the command's name) against @groups
+ * @rest: receives the index of the first operand (or argc); operands after `--` or the first non-option.
+ *
+ * Returns 0 or -EINVAL, having said one line: the option, what is wrong, what would be right.
+ */
+int __must_check config_parse(struct config **config, struct option_group *groups, int argc, char **argv, int *rest);
+/** config_new() - all defaults, for tests */
+int __must_check config_new(struct config **config, struct option_group *groups);
+void config_free(struct config *config);
+/** config_set() - as if --@name=@text (flags: "true"/"false") had been given */
+int __must_check config_set(struct config *config, const char *name, const char *text);
+
+/* A getter given a name that no table has returns the empty value: a build may leave the owner out. */
+bool config_given(const struct config *config, const char *name);
+bool config_flag(const struct config *config, const char *name);
+const char *config_string(const struct config *config, const char *name);	/* NULL: absent */
+uint64_t config_uint(const struct config *config, const char *name);		/* UINT and SIZE */
+size_t config_count(const struct config *config, const char *name);		/* LIST */
+const char *config_item(const struct config *config, const char *name, size_t index);
+
+/** option_help() - prints the tables as --help does */
+void option_help(const struct option_group *groups, int fd);
+
+/** parse_size() - "512M" and the like; 0 or -EINVAL; says nothing */
+int __must_check parse_size(const char *text, uint64_t unit, uint64_t *value);
+/** parse_uint() - decimal or 0x, whole string; 0, -EINVAL or -ERANGE; says nothing */
+int __must_check parse_uint(const char *text, uint64_t *value);
+
+/**
+ * struct keyval - "first,key=value,flag": the sub-options of one option's argument
+ */
+struct keyval {
+	char *text;
+	const char *first;	/* the part before the first comma, may be "" */
+	struct { const char *key, *value; bool used; } pairs[24];	/* value NULL: a bare word */
+	size_t count;
+};
+
+/** keyval_parse() - -EINVAL (said, naming @option) on too many pairs; @first_is_value: text before the first comma is no key */
+int __must_check keyval_parse(struct keyval *keyval, const char *option, const char *text, bool first_is_value);
+void keyval_free(struct keyval *keyval);
+/** keyval_get() - the value, "" for a bare word, NULL if absent; marks it as used */
+const char *keyval_get(struct keyval *keyval, const char *key);
+/** keyval_bool() - true for a bare word, on, true, yes, 1; -EINVAL (said) for nonsense; *@value unchanged if absent */
+int __must_check keyval_bool(struct keyval *keyval, const char *option, const char *key, bool *value);
+/** keyval_done() - -EINVAL (said) when a pair was never asked for: names it and lists @known */
+int __must_check keyval_done(const struct keyval *keyval, const char *option, const char *known);
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * PCI: functions on a root bus behind conf1 ports and ECAM (PCI Local Bus 3.0, PCI Express Base 5.0).
+ *
+ * A device fills its identity, BARs and capabilities before pci_device_add(); from then on the core owns
+ * config space: BAR sizing, COMMAND decode, capability write masks bit for bit, INTx, MSI-X with its table
+ * and pending bits. Config space and BAR changes are serialized by the bus lock.
+ */
+#ifndef KVM_PCI_H
+#define KVM_PCI_H
+
+#include "kvm/device.h"
+#include "kvm/irq.h"
+#include "kvm/memory.h"
+
+#define PCI_CONFIG_SIZE		4096
+#define PCI_BARS		6
+#define PCI_MSIX_MAX		2048
+
+enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
+
+struct pci_device;
+struct pci_bus;
+
+struct pci_bar {
+	enum pci_bar_kind kind;
+	bool prefetch;
+	struct region *region;		/* owned by the device; its size, a power of 2, is the BAR's */
+	/* owned by the core */
+	uint64_t address;
+	bool mapped;
+};
+
+struct pci_msix_vector {
+	uint32_t address_low, address_high, data, control;
+	bool pending;
+	bool used;			/* message has been initialised */
+	struct irq_message message;
+};
+
+struct pci_msix {
+	unsigned int count;		/* vectors; 0: no MSI-X */
+	unsigned int bar;		/* holds the table at 0 and the PBA at @pba_offset */
+	uint32_t pba_offset;
+	uint8_t capability;		/* its offset in config space */
+	bool enabled, masked;
+	struct pci_msix_vector *vectors;
+	struct region region;
+};
+
+struct pci_device_ops {
+	/** @config_read, @config_write: for capability bytes that live (virtio's PCI_CFG); after the core's own work; NULL: none */
+	void (*config_read)(struct pci_device *device, unsigned int offset, unsigned int size);
+	void (*config_write)(struct pci_device *device, unsigned int offset, unsigned int size);
+	/** @msix_changed: vector @vector was masked or unmasked or rewritten (irqfd users); NULL: nobody cares */
+	void (*msix_changed)(struct pci_device *device, unsigned int vector);
+};
+
+struct pci_device {
+	const char *name;
+	const struct pci_device_ops *ops;
+	uint16_t vendor_id, device_id, subsystem_vendor_id, subsystem_id;
+	uint32_t class_code;		/* 24 bits: class, subclass, programming interface */
+	uint8_t revision;
+	bool intx;			/* has an INTx pin (INTA) */
+	struct pci_bar bars[PCI_BARS];
+	struct pci_msix msix;
+
+	/* the core's */
+	struct pci_bus *bus;
+	uint8_t devfn;
+	uint8_t config[PCI_CONFIG_SIZE];
+	uint8_t write_mask[PCI_CONFIG_SIZE];
+	uint8_t capability_end;
+	bool intx_level;
+	struct irq_line *intx_line;	/* shared by those of the same GSI: the bus's */
+};
+
+/** pci_bus() - the VM's root bus, NULL without PCI */
+struct pci_bus *pci_bus(struct kvm *kvm);
+
+/**
+ * pci_add_capability() - reserves @size bytes (header included) in config space, before pci_device_add()
+ * Returns its offset, or -ENOSPC. The body reads as written into device->config; writes go by device->write_mask.
+ */
+int __must_check pci_add_capability(struct pci_device *device, uint8_t id, uint8_t size);
+
+/**
+ * pci_device_add() - puts the function on the bus
+ * @devfn: slot and function, or -1 for the next free slot (slot order is the order of calls)
+ * @msix_vectors: 0 for none; the core makes the capability and BAR @msix_bar
+ *
+ * BARs get an address at once, as firmware would give them, and COMMAND is 0 until the guest enables decode.
+ * The caller registers its own struct device and calls the pci_device_* state functions from it.
+ */
+int __must_check pci_device_add(struct pci_bus *bus, struct pci_device *device, int devfn,
+				unsigned int msix_vectors, unsigned int msix_bar);
+/** pci_device_del() - takes it off; its regions are unmapped, its messages given back; not from a vCPU */
+void pci_device_del(struct pci_device *device);
+
+/** pci_msix_raise() - fires @vector; masked: sets the pending bit; 0xffff or out of range: nothing. Any thread. */
+void pci_msix_raise(struct pci_device *device, unsigned int vector);
+/** pci_msix_enabled() - the driver uses MSI-X; any thread */
+bool pci_msix_enabled(const struct pci_device *device);
+/** pci_intx_set() - drives INTA; nothing while INTX_DISABLE is set or MSI-X is on; any thread */
+void pci_intx_set(struct pci_device *device, bool level);
+
+/** pci_device_reset(), save, load - the function's config space, BARs, MSI-X; from the owner's device_ops */
+void pci_device_reset(struct pci_device *device);
+void pci_device_save(struct pci_device *device, struct state_writer *writer);
+int __must_check pci_device_load(struct pci_device *device, struct state_reader *reader);
+
+/** pci_for_each() - functions in devfn order (firmware tables: DSDT, FDT) */
+void pci_for_each(struct pci_bus *bus, void (*each)(struct pci_device *device, void *opaque), void *opaque);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Terminals: where consoles write and read: the user's tty, a pipe, a file, or a pty of its own.
+ *
+ * Terminal 0 is stdin and stdout unless --tty moved it; 1 to 3 exist with --tty only. Output is batched: it
+ * is written when a line or a buffer is full, and at the latest TERMINAL_FLUSH_MS later; a reader that is
+ * slow never blocks the guest (past the buffer's ceiling the oldest output waits, then is dropped and
+ * counted). A tty is put into raw mode and restored on every way out. On terminal 0 Ctrl-A is the escape:
+ * Ctrl-A x leaves, Ctrl-A h lists the keys, Ctrl-A Ctrl-A sends one.
+ */
+#ifndef KVM_TERMINAL_H
+#define KVM_TERMINAL_H
+
+#include "kvm/event.h"
+#include "kvm/types.h"
+
+struct kvm;
+struct terminal;
+
+#define TERMINALS_MAX		4
+#define TERMINAL_FLUSH_MS	5
+
+/** terminal_get() - terminal @index of the VM, NULL if it goes nowhere; from dev_init on */
+struct terminal *terminal_get(struct kvm *kvm, unsigned int index);
+
+/** terminal_write() - appends guest output; any thread; never blocks */
+void terminal_write(struct terminal *terminal, const void *data, size_t length);
+
+/** terminal_flush() - writes out what is there (VM end, panic); any thread */
+void terminal_flush(struct terminal *terminal);
+
+/**
+ * terminal_set_reader() - who gets the input: @ready is called on the main loop when there is some
+ * The reader takes what it has room for with terminal_read(); what is left stays (back-pressure).
+ */
+void terminal_set_reader(struct terminal *terminal, void (*ready)(void *opaque), void *opaque);
+/** terminal_read() - up to @length bytes; 0 when empty; any thread */
+size_t terminal_read(struct terminal *terminal, void *data, size_t length);
+
+/** terminal_size() - columns and rows, or false if it is no tty; @resized is called on the main loop at SIGWINCH */
+bool terminal_size(struct terminal *terminal, uint16_t *columns, uint16_t *rows);
+void terminal_set_resize(struct terminal *terminal, void (*resized)(void *opaque), void *opaque);
+
+/** terminal_restore_all() - puts the tty back; async-signal-safe; for cmd/ and fatal signals */
+void terminal_restore_all(void);
+
+#endif

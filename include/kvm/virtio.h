@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Virtio devices and their transports (VirtIO 1.3).
+ *
+ * A device is a static const struct virtio_device_ops and one struct that embeds struct virtio_device. It
+ * knows queues and config space, never its transport: virtio/pci.c and virtio/mmio.c, modern and legacy,
+ * stand behind it. All of a device's callbacks run on the event loop that owns it; the transports move the
+ * driver's register writes there.
+ */
+#ifndef KVM_VIRTIO_H
+#define KVM_VIRTIO_H
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <stdatomic.h>
+
+#include "kvm/device.h"
+#include "kvm/event.h"
+#include "kvm/virtqueue.h"
+
+#define VIRTIO_QUEUES_MAX	64
+#define VIRTIO_CONFIG_MAX	256
+
+struct virtio_device;
+
+struct virtio_device_ops {
+	const char *name;		/* "virtio-rng" */
+	uint16_t id;			/* VIRTIO_ID_* */
+	uint32_t class_code;		/* PCI class, 24 bits */
+	unsigned int queues;		/* default number; virtio_device.queue_count may be set before add */
+	uint16_t queue_size;		/* largest; 0 means 256 */
+	size_t config_size;		/* bytes of device config space */
+
+	/** @handle_queue: the driver kicked @vq; pop until empty, push, flush. virtio_process() does the loop. */
+	void (*handle_queue)(struct virtio_device *device, struct virtqueue *vq);
+	/** @config_read, @config_write: device config at @offset; in bounds already. Little-endian in the buffer. */
+	void (*config_read)(struct virtio_device *device, size_t offset, void *buffer, size_t size);
+	void (*config_write)(struct virtio_device *device, size_t offset, const void *buffer, size_t size);
+	/** @start: DRIVER_OK was set, queues run; NULL: nothing to do */
+	int (*start)(struct virtio_device *device);
+	/** @reset: back to power-on; returns when no host I/O is in flight any more */
+	void (*reset)(struct virtio_device *device);
+	/** @quiesce, @resume, @save, @load: as in struct device_ops, of what is the device's own; NULL: nothing */
+	int (*quiesce)(struct virtio_device *device);
+	void (*resume)(struct virtio_device *device);
+	void (*save)(struct virtio_device *device, struct state_writer *writer);
+	int (*load)(struct virtio_device *device, struct state_reader *reader);
+};
+
+/** struct virtio_transport_ops - how a device reaches its driver; one static const table a transport */
+struct virtio_transport_ops {
+	const char *name;
+	/** @interrupt_queue: any thread */
+	void (*interrupt_queue)(struct virtio_device *device, unsigned int queue);
+	void (*interrupt_config)(struct virtio_device *device);
+	void (*reset)(struct virtio_device *device);		/* the transport's registers */
+	void (*save)(struct virtio_device *device, struct state_writer *writer);
+	int (*load)(struct virtio_device *device, struct state_reader *reader);
+	void (*del)(struct virtio_device *device);
+};
+
+struct virtio_device {
+	struct device device;		/* registered by virtio_device_add() */
+	struct kvm *kvm;
+	const struct virtio_device_ops *ops;
+	const struct virtio_transport_ops *transport_ops;
+	void *transport;
+	struct event_loop *loop;	/* owns the device; the main loop unless set before add */
+	uint64_t features_offered;	/* the device sets its own bits before add; the core adds its */
+	unsigned int queue_count;
+	struct virtqueue *queues;
+
+	/* owned by the loop */
+	uint64_t features;		/* accepted by the driver */
+	_Atomic uint8_t status;
+	_Atomic uint32_t config_generation;
+	bool legacy;			/* the driver uses the legacy interface: guest-endian, no FEATURES_OK */
+	bool running;			/* DRIVER_OK, and not NEEDS_RESET */
+	struct log_limit *log_limit;
+	struct event_source *kicks;	/* a queue's ioeventfd each */
+};
+
+/**
+ * virtio_device_add() - puts @device behind the transport that --virtio-transport names
+ * @name_format: its name in the VM: "virtio-blk0"
+ * The caller fills features_offered, queue_count (0: ops->queues) and loop (NULL: the main loop) first.
+ */
+int __must_check virtio_device_add(struct kvm *kvm, struct virtio_device *device,
+				   const struct virtio_device_ops *ops, const char *name_format, ...)
+	printf_like(4, 5);
+void virtio_device_del(struct virtio_device *device);
+
+/** virtio_has_feature() - negotiated; owner thread */
+static inline bool virtio_has_feature(const struct virtio_device *device, unsigned int bit)
+{
+	return device->features & BIT(bit);
+}
+
+/** virtio_config_changed() - the device changed its config: new generation, interrupt; owner thread */
+void virtio_config_changed(struct virtio_device *device);
+/** virtio_needs_reset() - sets NEEDS_RESET and tells the driver; the device stops until it is reset */
+void virtio_needs_reset(struct virtio_device *device);
+/** virtio_kick() - as if the driver had notified @queue; owner thread (resume, new input) */
+void virtio_kick(struct virtio_device *device, unsigned int queue);
+/**
+ * virtio_process() - the loop that every handle_queue has: pop, @handle, until empty, with kicks off meanwhile
+ * @handle returns 1 when the request was pushed or is in flight, 0 when it was put back (stop for now).
+ */
+void virtio_process(struct virtio_device *device, struct virtqueue *vq,
+		    int (*handle)(struct virtio_device *device, struct virtqueue *vq, struct virtio_request *req));
+
+/* ---- for the transports (virtio/pci.c, virtio/mmio.c): all on the owner's loop ---- */
+
+/** virtio_set_status() - a driver's write to the status register; 0 resets; refuses FEATURES_OK it must refuse */
+void virtio_set_status(struct virtio_device *device, uint8_t status);
+void virtio_set_features(struct virtio_device *device, uint64_t features);
+/** virtio_queue_enable() - a modern driver's queue_enable, or a legacy driver's PFN (with @legacy layout computed) */
+int virtio_queue_enable(struct virtio_device *device, unsigned int queue);
+void virtio_reset(struct virtio_device *device);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Virtqueues: the only code that walks descriptor chains (VirtIO 1.3, 2.7; packed rings come here too).
+ *
+ * Everything in a ring is written by an adversary. Each descriptor is copied once, then checked, then used;
+ * the result is a request made of host segments whose bounds hold. A broken rule puts the device into
+ * NEEDS_RESET. A queue belongs to one event loop; nothing here locks.
+ */
+#ifndef KVM_VIRTQUEUE_H
+#define KVM_VIRTQUEUE_H
+
+#include <sys/uio.h>
+
+#include "kvm/memory.h"
+#include "kvm/state.h"
+#include "kvm/types.h"
+
+struct virtio_device;
+
+#define VIRTQUEUE_SIZE_MAX	1024
+/** a chain has at most the queue's size of buffers; each may span this many RAM regions more */
+#define VIRTIO_SEGMENTS_MAX	(VIRTQUEUE_SIZE_MAX + 8)
+
+/**
+ * struct virtio_request - one descriptor chain as host segments: @readable of them the device reads, then
+ * @writable it writes. Allocated from the queue's pool: valid until virtqueue_push() or a reset.
+ */
+struct virtio_request {
+	uint16_t head;			/* descriptor index, for the used ring */
+	unsigned int readable, writable;	/* how many segments of each */
+	uint32_t readable_bytes, writable_bytes;
+	struct iovec *segments;		/* readable ones first */
+	unsigned int capacity;
+	struct virtio_request *next;	/* pool */
+};
+
+struct virtqueue {
+	/* set by the transport, constant while enabled */
+	struct virtio_device *device;
+	unsigned int index;
+	uint16_t size, size_max;
+	gpa_t desc, avail, used;
+	bool enabled;
+	bool event_index, indirect;	/* from the negotiated features */
+
+	/* owned by the queue's event loop */
+	struct address_space *memory;
+	void *desc_host, *avail_host, *used_host;
+	uint16_t last_avail, used_index, signalled_used;
+	bool signalled_valid;
+	unsigned int in_flight;
+	struct virtio_request *pool;
+};
+
+/** virtqueue_start() - resolves the rings; -EFAULT if one leaves RAM (the device is then in NEEDS_RESET) */
+int __must_check virtqueue_start(struct virtqueue *vq, struct address_space *memory);
+/** virtqueue_stop() - forgets the rings; requests still in flight must have come back */
+void virtqueue_stop(struct virtqueue *vq);
+/** virtqueue_reset() - virtqueue_stop() and back to power-on values; frees the pool */
+void virtqueue_reset(struct virtqueue *vq);
+
+/**
+ * virtqueue_pop() - take the next request off the available ring
+ * @vq:   running queue, owned by the calling thread
+ * @req:  receives the request; valid until virtqueue_push() or reset
+ *
+ * Returns 1 with a request, 0 if the ring is empty, -EPROTO if the driver broke the rules; the device is
+ * then in NEEDS_RESET and every later call returns -EPROTO. -ENOMEM: try again later. VirtIO 1.3, 2.7.
+ */
+int __must_check virtqueue_pop(struct virtqueue *vq, struct virtio_request **req);
+
+/** virtqueue_push() - gives @req back with @written bytes; the driver sees it after virtqueue_flush() */
+void virtqueue_push(struct virtqueue *vq, struct virtio_request *req, uint32_t written);
+
+/** virtqueue_unpop() - puts the request popped last back, as if it had not been taken (rx with no data) */
+void virtqueue_unpop(struct virtqueue *vq, struct virtio_request *req);
+
+/** virtqueue_flush() - publishes pushed requests, and interrupts the driver if it wants to know; once a batch */
+void virtqueue_flush(struct virtqueue *vq);
+
+/**
+ * virtqueue_enable_kick() - asks for notifications; returns true if requests came meanwhile (poll again)
+ * virtqueue_disable_kick() - none wanted while the device is working
+ */
+bool virtqueue_enable_kick(struct virtqueue *vq);
+void virtqueue_disable_kick(struct virtqueue *vq);
+
+/** virtqueue_fail() - the driver broke a rule: logs it (limited), sets NEEDS_RESET; returns -EPROTO */
+int virtqueue_fail(struct virtqueue *vq, const char *what);
+
+/** virtio_request_read() - gathers up to @length readable bytes from @offset on; returns how many */
+size_t virtio_request_read(const struct virtio_request *req, size_t offset, void *buffer, size_t length);
+/** virtio_request_write() - scatters into the writable segments; returns how many fitted */
+size_t virtio_request_write(const struct virtio_request *req, size_t offset, const void *buffer, size_t length);
+
+void virtqueue_save(const struct virtqueue *vq, struct state_writer *writer);
+int __must_check virtqueue_load(struct virtqueue *vq, struct state_reader *reader);
+
+#endif
