@@ -5,8 +5,13 @@
 # architecture without touching the user's own dpkg, and how to pack an initramfs. Sourced, never run.
 
 # The cache must be found without $HOME too: CI and systemd units often have none.
-lkvm_cache=${LKVM_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp/lkvm-$(id -u)}/.cache}/lkvm}
+if [ -n "${HOME-}" ]; then
+	lkvm_cache=${LKVM_CACHE:-$HOME/.cache/lkvm}
+else
+	lkvm_cache=${LKVM_CACHE:-/var/tmp/lkvm-cache}
+fi
 mkdir -p "$lkvm_cache"
+lkvm_cache=$(readlink -f "$lkvm_cache")
 
 say()
 {
@@ -159,4 +164,22 @@ cpio_pack()
 {
 	(cd "$1" && find . -exec touch -h -d @0 {} + && find . | LC_ALL=C sort |
 		cpio --quiet --reproducible -o -H newc -R 0:0)
+}
+
+# busybox_install ARCH INTO: the static busybox with a link for each applet. Both architectures have the same
+# version and so the same applets: the one that runs here is asked for the list.
+busybox_install()
+{
+	local applet
+	mkdir -p "$2/bin" "$2/dev" "$2/proc" "$2/sys" "$2/tmp" "$2/run" "$2/root" "$2/etc"
+	cp -L "$lkvm_cache/kernels/$1/busybox" "$2/bin/busybox"
+	for applet in $("$lkvm_cache/kernels/$(host_arch)/busybox" --list); do
+		[ "$applet" = busybox ] || ln -s busybox "$2/bin/$applet"
+	done
+	ln -s bin "$2/sbin"
+	mkdir -p "$2/usr"
+	ln -s ../bin "$2/usr/bin"
+	ln -s ../bin "$2/usr/sbin"
+	echo root:x:0:0:root:/root:/bin/sh >"$2/etc/passwd"
+	echo root:x:0: >"$2/etc/group"
 }
