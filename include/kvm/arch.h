@@ -60,6 +60,17 @@ uint32_t arch_irq_lines(void);
 void arch_irq_alloc_range(uint32_t *first, uint32_t *count);
 /** IRQ_MESSAGE_BASE - first GSI for messages is arch_irq_lines() */
 
+/**
+ * arch_irq_route_message() - what an MSI of @address and @data from @device_id is to KVM's routing
+ * Fills all of @entry but its gsi: an MSI route on x86 and with an ITS, a line's route with a GICv2m frame.
+ * Returns 0, or -EINVAL if such a write reaches no interrupt controller.
+ */
+int __must_check arch_irq_route_message(struct kvm *kvm, uint64_t address, uint32_t data, uint32_t device_id,
+					struct kvm_irq_routing_entry *entry);
+
+/** arch_kernel_names - what kernel builds call their images, best first, NULL-terminated ("bzImage"; "Image") */
+extern const char *const arch_kernel_names[];
+
 /** arch_default_params() - what the architecture adds in front of the user's kernel command line, "" for nothing */
 const char *arch_default_params(const struct kvm *kvm);
 

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What to boot: finds the kernel, opens it and the initrd, puts the command line together, and hands them to
+ * the boot protocol that knows them (include/kvm/boot.h). All on the main thread.
+ */
+#include "kvm/boot.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kvm/arch.h"
+#include "kvm/log.h"
+
+static const char boot_key;
+
+/* ---- the command line ---- */
+
+/* has_parameter() - whether a word of @line starts with @name, which ends in '=' */
+static bool has_parameter(const char *line, const char *name)
+{
+	for (const char *at = strstr(line, name); at; at = strstr(at + 1, name))
+		if (at == line || at[-1] == ' ')
+			return true;
+	return false;
+}
+
+char *boot_command_line(const char *defaults, bool root, const char *params)
+{
+	const char *root_params;
+	char *line;
+
+	if (!params)
+		params = "";
+	root_params = root && !has_parameter(params, "root=") ? "root=/dev/vda rw" : "";
+	if (asprintf(&line, "%s%s%s%s%s", defaults, *defaults && *root_params ? " " : "", root_params,
+		     (*defaults || *root_params) && *params ? " " : "", params) < 0)
+		return NULL;
+	return line;
+}
+
+/* ---- protocols ---- */
+
+static struct boot_protocol_item *boot_protocols;
+
+void boot_protocol_register(struct boot_protocol_item *item)
+{
+	struct boot_protocol_item **at = &boot_protocols;
+
+	/* By priority, then by name, so that the order doesn't depend on the linker. */
+	while (*at && ((*at)->protocol->priority > item->protocol->priority ||
+		       ((*at)->protocol->priority == item->protocol->priority &&
+			strcmp((*at)->protocol->name, item->protocol->name) < 0)))
+		at = &(*at)->next;
+	item->next = *at;
+	*at = item;
+}
+
+/* protocol_list() - "a, b, c": the names, or the kinds, of all */
+static void protocol_list(char *text, size_t size, bool kinds)
+{
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (const struct boot_protocol_item *item = boot_protocols; item; item = item->next) {
+		int n;
+
+		if (kinds && item->protocol->explicit_only)
+			continue;
+		n = snprintf(text + used, size - used, "%s%s", used ? ", " : "",
+			     kinds ? item->protocol->kind : item->protocol->name);
+		if (n < 0 || (size_t)n >= size - used)
+			return;
+		used += n;
+	}
+}
+
+static int protocol_choose_named(struct kvm *kvm, struct boot *boot, const char *name)
+{
+	const struct boot_protocol_item *item = boot_protocols;
+	char names[256];
+	int is;
+
+	while (item && strcmp(item->protocol->name, name) != 0)
+		item = item->next;
+	if (!item) {
+		protocol_list(names, sizeof(names), false);
+		return log_error(EINVAL, "option --boot: '%s' is no boot protocol (there are: %s)", name, names);
+	}
+	is = item->protocol->probe(kvm, boot);
+	if (is < 0)
+		return is;
+	if (is == 0)
+		return log_error(EINVAL, "kernel '%s': is not %s, which --boot=%s boots", boot->kernel.path,
+				 item->protocol->kind, name);
+	boot->protocol = item->protocol;
+	return 0;
+}
+
+static int protocol_choose(struct kvm *kvm, struct boot *boot)
+{
+	const char *name = config_string(kvm->config, "boot");
+	char kinds[256];
+
+	if (name)
+		return protocol_choose_named(kvm, boot, name);
+	for (const struct boot_protocol_item *item = boot_protocols; item; item = item->next) {
+		int is = item->protocol->explicit_only ? 0 : item->protocol->probe(kvm, boot);
+
+		if (is < 0)
+			return is;
+		if (is > 0) {
+			boot->protocol = item->protocol;
+			return 0;
+		}
+	}
+	protocol_list(kinds, sizeof(kinds), true);
+	return log_error(EINVAL, "kernel '%s': not a kernel that an %s machine can boot (it takes: %s)",
+			 boot->kernel.path, arch_name, kinds);
+}
+
+/* ---- the VM's ---- */
+
+struct boot *boot_get(const struct kvm *kvm)
+{
+	return kvm_get_state(kvm, &boot_key);
+}
+
+static int boot_load(struct kvm *kvm)
+{
+	struct boot *boot = boot_get(kvm);
+
+	return boot->protocol->load(kvm, boot);
+}
+
+static int kernel_open(struct boot *boot, const struct config *config)
+{
+	const char *path = config_string(config, "kernel");
+	_cleanup_free_ char *found = NULL;
+
+	if (path)
+		return boot_file_open(&boot->kernel, "kernel", path);
+	found = boot_find_kernel();
+	if (!found)
+		return log_error(ENOENT, "no kernel to boot: say -k FILE (looked for ./%s, arch/*/boot/%s and a readable "
+				 "/boot/vmlinuz-*)", arch_kernel_names[0], arch_kernel_names[0]);
+	log_info("booting '%s'", found);
+	return boot_file_open(&boot->kernel, "kernel", found);
+}
+
+static int boot_open(struct kvm *kvm, struct boot *boot)
+{
+	const struct config *config = kvm->config;
+	const char *initrd = config_string(config, "initrd");
+	bool defaults = !config_flag(config, "nodefaults");
+	int error;
+
+	error = kernel_open(boot, config);
+	if (error < 0)
+		return error;
+	if (initrd) {
+		error = boot_file_open(&boot->initrd, "initrd", initrd);
+		if (error < 0)
+			return error;
+		if (boot->initrd.size > kvm->ram_size)
+			return log_error(EFBIG, "initrd '%s': its %llu bytes are more than the machine's RAM, %llu MiB "
+					 "(give it more with --mem)", initrd, (unsigned long long)boot->initrd.size,
+					 (unsigned long long)(kvm->ram_size >> 20));
+	}
+	boot->command_line = boot_command_line(defaults ? arch_default_params(kvm) : "",
+					       defaults && config_count(config, "disk") > 0,
+					       config_string(config, "params"));
+	return boot->command_line ? 0 : log_errno(ENOMEM, "command line");
+}
+
+static void boot_free(struct boot *boot)
+{
+	boot_file_close(&boot->initrd);
+	boot_file_close(&boot->kernel);
+	free(boot->command_line);
+	free(boot);
+}
+
+static int boot_init(struct kvm *kvm)
+{
+	struct boot *boot = calloc(1, sizeof(*boot));
+	int error;
+
+	if (!boot)
+		return log_errno(ENOMEM, "boot");
+	error = boot_open(kvm, boot);
+	if (error < 0)
+		goto out_free;
+	error = protocol_choose(kvm, boot);
+	if (error < 0)
+		goto out_free;
+	error = boot->protocol->init(kvm, boot);
+	if (error < 0)
+		goto out_free;
+	error = kvm_set_state(kvm, &boot_key, boot);
+	if (error < 0)
+		goto out_exit;
+	boot->firmware = (struct firmware){ .name = boot->protocol->name, .load = boot_load };
+	kvm_add_firmware(kvm, &boot->firmware);
+	return 0;
+
+out_exit:
+	boot->protocol->exit(kvm, boot);
+out_free:
+	boot_free(boot);
+	return error;
+}
+
+static void boot_exit(struct kvm *kvm)
+{
+	struct boot *boot = boot_get(kvm);
+
+	boot->protocol->exit(kvm, boot);
+	/* Taking state away can't fail: only a new key needs memory. */
+	if (kvm_set_state(kvm, &boot_key, NULL) == 0)
+		boot_free(boot);
+}
+
+static const struct option_def boot_options[] = {
+	{ .name = "kernel", .letter = 'k', .type = OPTION_STRING, .argument = "FILE",
+	  .help = "kernel to boot (default: one that was built here, or the newest in /boot)" },
+	{ .name = "initrd", .letter = 'i', .type = OPTION_STRING, .argument = "FILE",
+	  .help = "initial RAM disk" },
+	{ .name = "params", .letter = 'p', .type = OPTION_STRING, .argument = "PARAMS",
+	  .help = "kernel command line, behind the defaults (--nodefaults: without them)" },
+	{ .name = "boot", .type = OPTION_STRING, .argument = "PROTOCOL",
+	  .help = "boot protocol (default: the best for the kernel's kind)" },
+};
+RUN_OPTIONS(boot_options_group, "Kernel options", boot_options);
+
+firmware_init(boot_init);
+firmware_exit(boot_exit);
