@@ -59,7 +59,7 @@ endif
 LIBS		:= -laio -lz -ljansson $(if $(filter arm64,$(ARCH)),-lfdt)
 
 ROOMS		:= core cmd hw hw/$(ARCHDIR) virtio disk net control state guest ui $(ARCHDIR)
-SOURCES		:= kvm.c kvm-cpu.c $(sort $(foreach r,$(ROOMS),$(wildcard $(r)/*.c)))
+SOURCES		:= $(wildcard kvm.c kvm-cpu.c) $(sort $(foreach r,$(ROOMS),$(wildcard $(r)/*.c)))
 OBJECTS		:= $(patsubst %.c,$(BUILD)/%.o,$(SOURCES)) \
 		   $(patsubst %.S,$(BUILD)/%.o,$(sort $(foreach r,$(ROOMS),$(wildcard $(r)/*.S))))
 MAIN_OBJECT	:= $(BUILD)/main.o
@@ -70,7 +70,7 @@ PROGRAM		:= $(BUILD)/lkvm
 all: $(PROGRAM)
 	$(Q)ln -sfn $(PROGRAM) $(if $(filter $(ARCH),$(shell uname -m)),$(if $(SANITIZE)$(STATIC),lkvm-$(VARIANT),lkvm),lkvm-$(VARIANT))
 
-objects: $(OBJECTS) $(MAIN_OBJECT)
+objects: $(OBJECTS) $(if $(wildcard main.c),$(MAIN_OBJECT))
 
 $(PROGRAM): $(OBJECTS) $(MAIN_OBJECT)
 	@echo "  LD      $@"
