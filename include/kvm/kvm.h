@@ -21,6 +21,7 @@
 struct device;
 struct kvm_cpu;
 struct memslots;
+struct platform_device;
 
 enum kvm_state { KVM_STOPPED, KVM_RUNNING, KVM_PAUSED };
 
@@ -85,6 +86,7 @@ struct kvm {
 
 	/* owned by the main thread */
 	struct device *devices;
+	struct platform_device *platform_devices;
 	struct firmware *firmware;
 	struct kvm_listener *listeners;
 	struct kvm_states *states;

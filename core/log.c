@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Messages: one line each, to stderr in one write, so that lines of several threads don't mix.
+ *
+ * The threshold and the sink belong to the process, not to a VM: they say where its stderr goes.
+ */
+#include "kvm/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LOG_LINE_MAX 1024
+
+static _Atomic enum log_level log_threshold = LOG_LEVEL_WARNING;
+static void (*_Atomic log_sink)(enum log_level level, const char *line);
+
+void log_set_level(enum log_level level)
+{
+	atomic_store_explicit(&log_threshold, level, memory_order_relaxed);
+}
+
+enum log_level log_get_level(void)
+{
+	return atomic_load_explicit(&log_threshold, memory_order_relaxed);
+}
+
+void log_set_sink(void (*sink)(enum log_level level, const char *line))
+{
+	atomic_store(&log_sink, sink);
+}
+
+/* A line that is too long is cut and ends in "...", rather than being lost. */
+static size_t log_terminate(char *line, size_t length)
+{
+	if (length > LOG_LINE_MAX - 2) {
+		length = LOG_LINE_MAX - 2;
+		memcpy(line + length - 3, "...", 3);
+	}
+	line[length] = '\0';
+	return length;
+}
+
+static void log_line(enum log_level level, char *line, size_t length)
+{
+	void (*sink)(enum log_level, const char *) = atomic_load(&log_sink);
+
+	length = log_terminate(line, length);
+	if (sink) {
+		sink(level, line);
+		return;
+	}
+	line[length] = '\n';
+	/* A closed or full stderr is nothing that could be reported anywhere. */
+	if (write(STDERR_FILENO, line, length + 1) < 0)
+		return;
+}
+
+static void printf_like(3, 0) log_format(enum log_level level, int error, const char *format, va_list arguments)
+{
+	char line[LOG_LINE_MAX];
+	size_t length;
+	int more;
+
+	length = (size_t)snprintf(line, sizeof(line), "lkvm: ");
+	more = vsnprintf(line + length, sizeof(line) - length, format, arguments);
+	if (more > 0)
+		length += (size_t)more;
+	if (error && length < LOG_LINE_MAX) {
+		more = snprintf(line + length, sizeof(line) - length, ": %s", strerrordesc_np(error));
+		if (more > 0)
+			length += (size_t)more;
+	}
+	log_line(level, line, length);
+}
+
+void log_message_v(enum log_level level, const char *format, va_list arguments)
+{
+	int saved = errno;
+
+	if (level <= log_get_level())
+		log_format(level, 0, format, arguments);
+	errno = saved;
+}
+
+void log_message(enum log_level level, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	log_message_v(level, format, arguments);
+	va_end(arguments);
+}
+
+int log_error(int error, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	log_message_v(LOG_LEVEL_ERROR, format, arguments);
+	va_end(arguments);
+	return error > 0 ? -error : error;
+}
+
+int log_errno(int error, const char *format, ...)
+{
+	va_list arguments;
+
+	error = error > 0 ? error : -error;
+	va_start(arguments, format);
+	log_format(LOG_LEVEL_ERROR, error, format, arguments);
+	va_end(arguments);
+	return -error;
+}
+
+void log_guest(struct log_limit *limit, const char *format, ...)
+{
+	unsigned int count = atomic_load_explicit(&limit->count, memory_order_relaxed);
+	va_list arguments;
+
+	if (count >= LOG_GUEST_MAX)
+		return;
+	count = atomic_fetch_add_explicit(&limit->count, 1, memory_order_relaxed);
+	if (count >= LOG_GUEST_MAX)
+		return;
+	va_start(arguments, format);
+	log_message_v(LOG_LEVEL_WARNING, format, arguments);
+	va_end(arguments);
+	if (count == LOG_GUEST_MAX - 1)
+		log_warn("more of the same from this guest is left out");
+}

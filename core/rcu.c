@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Read-copy-update, small: each thread owns a slot in which its outermost read section publishes the epoch
+ * it began in; what was retired in epoch E may be freed when no slot holds an epoch at or below E.
+ *
+ * Slots and the retired list belong to the process, since threads do. Slots come from a fixed table, so that
+ * entering a section can't fail; a thread past the table's end counts in one shared slot. rcu_lock guards the
+ * retired list and is innermost: nothing is called with it held.
+ */
+#include "kvm/rcu.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+#define RCU_OUTSIDE	0
+#define RCU_SLOTS	1024
+
+struct rcu_slot {
+	atomic_bool taken;
+	atomic_ulong epoch;		/* RCU_OUTSIDE, or when the section began; written by the owner */
+	unsigned int nesting;		/* owner only */
+} __attribute__((aligned(64)));
+
+struct rcu_retired {
+	unsigned long epoch;
+	void (*release)(void *object);
+	void *object;
+	struct rcu_retired *next;
+};
+
+static atomic_ulong rcu_epoch = 1;
+static struct rcu_slot rcu_slots[RCU_SLOTS];
+static atomic_uint rcu_slots_used;		/* one past the highest slot ever taken */
+static atomic_uint rcu_overflow;		/* readers without a slot */
+static pthread_mutex_t rcu_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct rcu_retired *rcu_retired;
+static pthread_key_t rcu_key;
+static pthread_once_t rcu_once = PTHREAD_ONCE_INIT;
+static _Thread_local struct rcu_slot *rcu_mine;
+
+static void rcu_slot_release(void *slot)
+{
+	struct rcu_slot *mine = slot;
+
+	rcu_mine = NULL;
+	atomic_store(&mine->taken, false);
+}
+
+static void rcu_key_make(void)
+{
+	pthread_key_create(&rcu_key, rcu_slot_release);
+}
+
+static struct rcu_slot *rcu_slot_take(void)
+{
+	pthread_once(&rcu_once, rcu_key_make);
+	for (unsigned int i = 0; i < RCU_SLOTS; i++) {
+		unsigned int used = atomic_load(&rcu_slots_used);
+
+		if (atomic_exchange(&rcu_slots[i].taken, true))
+			continue;
+		while (used < i + 1 && !atomic_compare_exchange_weak(&rcu_slots_used, &used, i + 1))
+			;
+		rcu_mine = &rcu_slots[i];
+		pthread_setspecific(rcu_key, rcu_mine);
+		return rcu_mine;
+	}
+	return NULL;
+}
+
+void rcu_read_lock(void)
+{
+	struct rcu_slot *slot = rcu_mine ? rcu_mine : rcu_slot_take();
+
+	if (!slot) {
+		atomic_fetch_add(&rcu_overflow, 1);
+		return;
+	}
+	/* seq_cst orders the slot before the reads of what it protects; the partner is rcu_oldest(). */
+	if (slot->nesting++ == 0)
+		atomic_store(&slot->epoch, atomic_load_explicit(&rcu_epoch, memory_order_relaxed));
+}
+
+void rcu_read_unlock(void)
+{
+	struct rcu_slot *slot = rcu_mine;
+
+	if (!slot)
+		atomic_fetch_sub(&rcu_overflow, 1);
+	else if (--slot->nesting == 0)
+		atomic_store_explicit(&slot->epoch, RCU_OUTSIDE, memory_order_release);
+}
+
+/* The oldest epoch that a reader may still be in. */
+static unsigned long rcu_oldest(void)
+{
+	unsigned int used = atomic_load(&rcu_slots_used);
+	unsigned long oldest = atomic_load(&rcu_overflow) ? 0 : ~0UL;
+
+	for (unsigned int i = 0; i < used; i++) {
+		unsigned long epoch = atomic_load(&rcu_slots[i].epoch);
+
+		if (epoch != RCU_OUTSIDE && epoch < oldest)
+			oldest = epoch;
+	}
+	return oldest;
+}
+
+static void rcu_reclaim(void)
+{
+	struct rcu_retired *ready = NULL, **at, *item;
+	unsigned long oldest;
+
+	pthread_mutex_lock(&rcu_lock);
+	oldest = rcu_oldest();
+	for (at = &rcu_retired; (item = *at); ) {
+		if (item->epoch < oldest) {
+			*at = item->next;
+			item->next = ready;
+			ready = item;
+		} else {
+			at = &item->next;
+		}
+	}
+	pthread_mutex_unlock(&rcu_lock);
+
+	while ((item = ready)) {
+		ready = item->next;
+		item->release(item->object);
+		free(item);
+	}
+}
+
+void rcu_defer(void (*release)(void *object), void *object)
+{
+	struct rcu_retired *item = malloc(sizeof(*item));
+
+	/* Out of memory: leaking one view is the only thing that is safe inside a read section. */
+	if (!item)
+		return;
+	item->release = release;
+	item->object = object;
+	pthread_mutex_lock(&rcu_lock);
+	item->epoch = atomic_fetch_add(&rcu_epoch, 1);
+	item->next = rcu_retired;
+	rcu_retired = item;
+	pthread_mutex_unlock(&rcu_lock);
+	rcu_reclaim();
+}
+
+void rcu_synchronize(void)
+{
+	unsigned long target = atomic_fetch_add(&rcu_epoch, 1);
+
+	while (rcu_oldest() <= target)
+		sched_yield();
+	rcu_reclaim();
+}
