@@ -12,6 +12,7 @@
 
 struct event_loop;
 
+/** event_loop_create() - a loop owned by the calling thread, until event_loop_start_thread() */
 int __must_check event_loop_create(struct event_loop **loop, const char *name);
 void event_loop_destroy(struct event_loop *loop);
 
@@ -60,10 +61,13 @@ uint64_t event_now_ns(void);
 /**
  * event_loop_call() - runs @function(@opaque) on the loop's thread and waits for it
  *
- * On that thread, or while no thread runs the loop, it is a plain call. A vCPU may wait here while the main
- * thread waits for vCPUs to pause: kvm_pause() serves such calls while it waits.
+ * On that thread it is a plain call. A vCPU may wait here while the main thread waits for vCPUs to pause:
+ * kvm_pause() serves such calls while it waits.
  */
 void event_loop_call(struct event_loop *loop, void (*function)(void *opaque), void *opaque);
+
+/** event_loop_serve_calls() - runs waiting event_loop_call()s; waits at most @timeout_ms for one; owner thread */
+void event_loop_serve_calls(struct event_loop *loop, int timeout_ms);
 
 /** struct event_work - something to do soon on the loop's thread; embedded; posting twice runs it once */
 struct event_work {

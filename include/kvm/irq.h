@@ -16,6 +16,7 @@
 
 #include <stdatomic.h>
 
+#include "kvm/event.h"
 #include "kvm/types.h"
 
 struct kvm;
@@ -30,7 +31,8 @@ struct irq_line {
 	int resample_fd;	/* level: signalled by KVM at the EOI, or -1 */
 	atomic_bool raised;	/* level: the owner's cause is pending */
 	bool bound;		/* the irqfd is set in KVM */
-	struct irq_line *next;	/* kvm->irq_lines, until the chip is ready */
+	struct event_source resample;
+	struct irq_line *next;	/* all lines of the VM */
 };
 
 /**
@@ -61,7 +63,8 @@ struct irq_message {
 	uint64_t address;
 	uint32_t data;
 	uint32_t device_id;	/* arm64 ITS: the PCI requester ID */
-	bool routed;		/* a GSI and an irqfd are in place */
+	bool has_gsi;		/* a GSI and its route are reserved */
+	bool routed;		/* and the irqfd is in place */
 };
 
 /** irq_message_init() - makes the eventfd; nothing is routed yet. Main thread or the device's owner. */
@@ -74,7 +77,10 @@ void irq_message_exit(struct irq_message *message);
  */
 int __must_check irq_message_route(struct irq_message *message, uint64_t address, uint32_t data);
 
-/** irq_message_unroute() - masks: the irqfd is taken off, the GSI given back; signals count up in the eventfd */
+/**
+ * irq_message_unroute() - masks: the irqfd is taken off, signals count up in the eventfd
+ * The GSI and its route stay reserved until irq_message_exit(), since kernels mask and unmask all the time.
+ */
 void irq_message_unroute(struct irq_message *message);
 
 /** irq_message_raise() - fires; any thread; one write */

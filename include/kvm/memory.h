@@ -63,7 +63,7 @@ struct io_ops {
 /**
  * struct region - a piece of an address space, embedded in its owner
  *
- * Filled by one of the region_init_*() functions; the fields below are private to core/memory.c but for
+ * Filled by one of the region_init_*() functions; the fields below are private to core/space.c but for
  * reading. Must outlive its last use by a reader: after region_del() call rcu_synchronize() before freeing
  * the owner (not from inside an I/O callback).
  */
@@ -151,6 +151,15 @@ struct address_space {
 	struct space_listener *listener;
 	unsigned int transaction;	/* depth of address_space_begin() */
 	bool dirty;
+	struct space_binding *bindings;	/* the doorbells and coalesced zones that KVM has now */
+	size_t binding_count;
+};
+
+/** struct space_binding - a doorbell or a coalesced zone where it lies now; private to core/space.c */
+struct space_binding {
+	uint64_t address;
+	uint64_t size;			/* coalesced zone */
+	struct doorbell *doorbell;	/* NULL: a coalesced zone */
 };
 
 /** address_space_init() - an empty space; address_space_exit() frees its view (all regions must be gone or dead) */
@@ -177,7 +186,8 @@ int __must_check region_move(struct region *region, uint64_t base);
 
 /**
  * region_add_doorbell() - from now on @doorbell follows @region; the caller owns it until region_del_doorbell()
- * Returns 0, -EEXIST if the same one exists, -ENOSPC past KVM's ceiling, or what KVM said.
+ * Returns 0, -EEXIST if the same one exists, -ENOMEM. Where KVM refuses it (its ceiling), the write exits to
+ * the region's callback instead, which must do the same thing.
  */
 int __must_check region_add_doorbell(struct region *region, struct doorbell *doorbell);
 void region_del_doorbell(struct region *region, struct doorbell *doorbell);
@@ -186,7 +196,11 @@ void region_del_doorbell(struct region *region, struct doorbell *doorbell);
 int __must_check region_coalesce(struct region *region, struct coalesced *coalesced);
 void region_uncoalesce(struct region *region, struct coalesced *coalesced);
 
-/** address_space_begin(), address_space_commit() - several changes, one new view */
+/**
+ * address_space_begin(), address_space_commit() - several changes, one new view
+ * Other threads' changes wait meanwhile. If the commit fails the old view stays in place, while the regions
+ * keep what was changed: take back what was added, and commit again.
+ */
 void address_space_begin(struct address_space *space);
 int __must_check address_space_commit(struct address_space *space);
 

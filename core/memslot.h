@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Between core/vm.c and core/memslot.c: KVM's slots follow kvm->memory and kvm->ports from init to exit. */
+#ifndef CORE_MEMSLOT_H
+#define CORE_MEMSLOT_H
+
+#include "kvm/kvm.h"
+
+/** memslots_init() - after KVM_CREATE_VM, before any region is added; memslots_exit() before the VM fd closes */
+int __must_check memslots_init(struct kvm *kvm);
+void memslots_exit(struct kvm *kvm);
+
+#endif
