@@ -314,6 +314,13 @@ void event_loop_serve_calls(struct event_loop *loop, int timeout_ms)
 	pthread_mutex_unlock(&loop->lock);
 }
 
+void event_loop_nudge(struct event_loop *loop)
+{
+	pthread_mutex_lock(&loop->lock);
+	pthread_cond_broadcast(&loop->called);
+	pthread_mutex_unlock(&loop->lock);
+}
+
 /* ---- the loop ---- */
 
 static void event_loop_run_posted(struct event_loop *loop)

@@ -9,6 +9,7 @@
 #include "kvm/kvm.h"
 
 extern const char arch_name[];		/* "x86_64", "arm64" */
+extern const bool arch_has_nmi;		/* kvm_nmi() can work */
 
 /** arch_vm_type() - the argument of KVM_CREATE_VM (arm64: the IPA size); before the VM exists */
 int __must_check arch_vm_type(struct kvm *kvm, unsigned long *type);

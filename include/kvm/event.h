@@ -68,6 +68,8 @@ void event_loop_call(struct event_loop *loop, void (*function)(void *opaque), vo
 
 /** event_loop_serve_calls() - runs waiting event_loop_call()s; waits at most @timeout_ms for one; owner thread */
 void event_loop_serve_calls(struct event_loop *loop, int timeout_ms);
+/** event_loop_nudge() - makes event_loop_serve_calls() return early; any thread */
+void event_loop_nudge(struct event_loop *loop);
 
 /** struct event_work - something to do soon on the loop's thread; embedded; posting twice runs it once */
 struct event_work {

@@ -24,7 +24,8 @@ struct kvm_cpu {
 	int fd;
 	struct kvm_run *run;
 	pthread_t thread;
-	bool started;			/* owned by the main thread */
+	atomic_bool started;		/* written by the main thread */
+	bool io_pending;		/* own thread: KVM completes the last exit at the next KVM_RUN */
 	atomic_ulong requests;
 	struct kvm_cpu_arch *arch;	/* arch_cpu_init() makes it, arch_cpu_exit() frees it */
 	/* counted by the vCPU's thread, read by anyone (statistics) */

@@ -14,6 +14,7 @@
 #include "kvm/event.h"
 #include "kvm/init.h"
 #include "kvm/irq.h"
+#include "kvm/log.h"
 #include "kvm/memory.h"
 #include "kvm/option.h"
 #include "kvm/types.h"
@@ -79,6 +80,7 @@ struct kvm {
 	void *ram_host;
 	struct ram_range ram[RAM_RANGES_MAX];
 	unsigned int ram_count;
+	struct region *ram_regions;	/* one a range */
 
 	/* set by base_init */
 	struct kvm_cpu **cpus;
@@ -89,9 +91,12 @@ struct kvm {
 	struct platform_device *platform_devices;
 	struct firmware *firmware;
 	struct kvm_listener *listeners;
-	struct kvm_states *states;
+	struct kvm_state_slot *states;	/* kvm_set_state() */
 	struct irqs *irqs;		/* core/irq.c */
+	void (*power_button)(void *opaque);
+	void *power_button_opaque;
 	unsigned int pause_depth;
+	bool user_paused;
 	uint64_t started_ns;
 
 	/* any thread, atomic */
@@ -101,9 +106,19 @@ struct kvm {
 	atomic_bool panicked;		/* a panic was seen on a console */
 	struct event_work control_work;	/* posted by kvm_end(), kvm_reset_request() */
 
-	pthread_mutex_t pause_lock;	/* guards parked; innermost */
+	/* batched writes: the ring lies in the vCPUs' shared mapping; the lock guards its consumer side */
+	struct kvm_coalesced_mmio_ring *coalesced;
+	unsigned int coalesced_max;
+	pthread_mutex_t coalesced_lock;
+
+	/* set before the vCPUs start, constant after */
+	bool debug_ioport, debug_mmio;
+	unsigned int debug_iodelay_ms;
+	struct log_limit io_log;
+
+	pthread_mutex_t pause_lock;	/* guards the two counts; innermost but for event loops' locks */
 	pthread_cond_t pause_cond;
-	unsigned int parked;
+	unsigned int parked, exited;
 };
 
 /** kvm_create() - an empty VM that will be made by @config; nothing of the host is touched yet but the loop */

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The VM itself: /dev/kvm, the VM fd, the architecture's chips, and guest RAM in a memfd.
+ *
+ * One core_init callback, since each step stands on the one before. Main thread.
+ */
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/kvm.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <sys/vfs.h>
+
+#include "core/irq.h"
+#include "core/memslot.h"
+#include "kvm/arch.h"
+#include "kvm/kvm.h"
+#include "kvm/log.h"
+
+#define RAM_ALIGN	MIB(2)
+
+int kvm_check_extension(const struct kvm *kvm, int capability)
+{
+	int result = ioctl(kvm->vm_fd >= 0 ? kvm->vm_fd : kvm->dev_fd, KVM_CHECK_EXTENSION, capability);
+
+	return MAX(result, 0);
+}
+
+/* ---- /dev/kvm ---- */
+
+static int vm_open_refused(const char *path, int error)
+{
+	struct stat status;
+	struct group *group = NULL;
+
+	if (error == ENOENT)
+		return log_error(error, "--dev %s: no such device (load kvm_intel or kvm_amd, or turn virtualization on in the firmware)",
+				 path);
+	if (error != EACCES && error != EPERM)
+		return log_errno(error, "--dev %s: can't open", path);
+	if (!stat(path, &status))
+		group = getgrgid(status.st_gid);
+	return log_error(error, "--dev %s: no permission (be in group %s: usermod -aG %s $USER, and log in again)",
+			 path, group ? group->gr_name : "kvm", group ? group->gr_name : "kvm");
+}
+
+static int vm_open(struct kvm *kvm)
+{
+	const char *path = config_string(kvm->config, "dev");
+	int version;
+
+	path = path ? path : "/dev/kvm";
+	kvm->dev_fd = open(path, O_RDWR | O_CLOEXEC);
+	if (kvm->dev_fd < 0)
+		return vm_open_refused(path, errno);
+	version = ioctl(kvm->dev_fd, KVM_GET_API_VERSION, 0);
+	if (version != KVM_API_VERSION)
+		return log_error(ENOTTY, "--dev %s: is not KVM's device, or of API version %d instead of %d", path, version,
+				 KVM_API_VERSION);
+	return 0;
+}
+
+static int vm_create(struct kvm *kvm)
+{
+	unsigned long type = 0;
+	int result = arch_vm_type(kvm, &type), size;
+
+	if (result)
+		return result;
+	do {
+		kvm->vm_fd = ioctl(kvm->dev_fd, KVM_CREATE_VM, type);
+	} while (kvm->vm_fd < 0 && errno == EINTR);
+	if (kvm->vm_fd < 0)
+		return log_errno(errno, "KVM can't create a VM");
+	size = ioctl(kvm->dev_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if (size < (int)sizeof(struct kvm_run))
+		return log_error(ENOTTY, "KVM has no size for a vCPU's mapping");
+	kvm->run_size = (size_t)size;
+	kvm->cpu_max = (unsigned int)MAX(kvm_check_extension(kvm, KVM_CAP_MAX_VCPUS),
+					 kvm_check_extension(kvm, KVM_CAP_NR_VCPUS));
+	return 0;
+}
+
+/* ---- RAM ---- */
+
+static int ram_check_size(struct kvm *kvm)
+{
+	struct sysinfo host;
+	uint64_t there;
+
+	kvm->ram_size = config_uint(kvm->config, "mem");
+	if (!kvm->ram_size)
+		kvm->ram_size = MIB(512);
+	if (kvm->ram_size < MIB(1))
+		return log_error(EINVAL, "--mem: %llu bytes is too little (say at least 1M)", (unsigned long long)kvm->ram_size);
+	if (sysinfo(&host))
+		return 0;
+	there = ((uint64_t)host.totalram + host.totalswap) * host.mem_unit;
+	if (kvm->ram_size > there)
+		return log_error(ENOMEM, "--mem: %llu MiB, but this host has only %llu MiB",
+				 (unsigned long long)(kvm->ram_size >> 20), (unsigned long long)(there >> 20));
+	kvm->ram_size = ALIGN_UP(kvm->ram_size, (uint64_t)4096);
+	return 0;
+}
+
+/* A file on the user's hugetlbfs mount that is gone from it at once. */
+static int ram_open_hugetlbfs(const char *path, uint64_t *page)
+{
+	char name[4096];
+	struct statfs fs;
+	int fd;
+
+	if (statfs(path, &fs))
+		return log_errno(errno, "--hugetlbfs %s", path);
+	if (fs.f_type != 0x958458f6)
+		return log_error(EINVAL, "--hugetlbfs %s: is no hugetlbfs mount (or say --hugetlbfs alone)", path);
+	*page = (uint64_t)fs.f_bsize;
+	if (snprintf(name, sizeof(name), "%s/lkvm-XXXXXX", path) >= (int)sizeof(name))
+		return log_error(ENAMETOOLONG, "--hugetlbfs: path too long");
+	fd = mkostemp(name, O_CLOEXEC);
+	if (fd < 0)
+		return log_errno(errno, "--hugetlbfs %s: can't make a file there", path);
+	unlink(name);
+	return fd;
+}
+
+static int ram_open(struct kvm *kvm, uint64_t *page)
+{
+	const char *path = config_string(kvm->config, "hugetlbfs");
+	bool huge = config_given(kvm->config, "hugetlbfs");
+	int fd;
+
+	*page = huge ? MIB(2) : 4096;
+	if (huge && path && *path)
+		return ram_open_hugetlbfs(path, page);
+	fd = memfd_create("lkvm-ram", MFD_CLOEXEC | (huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0U));
+	return fd < 0 ? log_errno(errno, "guest memory") : fd;
+}
+
+/* Aligned for 2 MiB pages, so that KVM and the host can map it by those. */
+static int ram_map(struct kvm *kvm, uint64_t align)
+{
+	size_t size = kvm->ram_size, reserved = size + align;
+	char *area, *host;
+
+	area = mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (area == MAP_FAILED)
+		return log_errno(errno, "guest memory: no room for %zu MiB of addresses", size >> 20);
+	host = (char *)ALIGN_UP((uintptr_t)area, (uintptr_t)align);
+	if (mmap(host, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, kvm->ram_fd, 0) == MAP_FAILED) {
+		int error = errno;
+
+		munmap(area, reserved);
+		return log_errno(error, "guest memory: can't map %zu MiB%s", size >> 20,
+				 align > 4096 && config_given(kvm->config, "hugetlbfs") ?
+				 " (are there enough huge pages in /proc/sys/vm/nr_hugepages?)" : "");
+	}
+	if (host > area)
+		munmap(area, (size_t)(host - area));
+	munmap(host + size, (size_t)(area + reserved - (host + size)));
+	kvm->ram_host = host;
+	/* Advice only: a core dump without guest RAM, and huge pages where the host's policy allows them. */
+	madvise(host, size, MADV_DONTDUMP);
+	madvise(host, size, MADV_HUGEPAGE);
+	return 0;
+}
+
+static int ram_allocate(struct kvm *kvm)
+{
+	uint64_t page;
+	int fd = ram_open(kvm, &page);
+
+	if (fd < 0)
+		return fd;
+	kvm->ram_fd = fd;
+	kvm->ram_size = ALIGN_UP(kvm->ram_size, page);
+	if (ftruncate(fd, (off_t)kvm->ram_size) < 0)
+		return log_errno(errno, "guest memory: %llu MiB", (unsigned long long)(kvm->ram_size >> 20));
+	return ram_map(kvm, MAX(page, RAM_ALIGN));
+}
+
+static int ram_add_regions(struct kvm *kvm)
+{
+	int result = arch_ram_layout(kvm);
+
+	if (result)
+		return result;
+	kvm->ram_regions = calloc(kvm->ram_count, sizeof(*kvm->ram_regions));
+	if (!kvm->ram_regions)
+		return log_errno(ENOMEM, "guest memory");
+	for (unsigned int i = 0; i < kvm->ram_count && !result; i++) {
+		const struct ram_range *range = &kvm->ram[i];
+
+		region_init_ram(&kvm->ram_regions[i], "ram", (char *)kvm->ram_host + range->offset, range->size,
+				kvm->ram_fd, range->offset);
+		result = region_add(&kvm->memory, &kvm->ram_regions[i], range->base, 0);
+	}
+	return result;
+}
+
+/* ---- registration ---- */
+
+static void vm_exit(struct kvm *kvm)
+{
+	if (kvm->ram_regions)
+		for (unsigned int i = 0; i < kvm->ram_count; i++)
+			region_del(&kvm->ram_regions[i]);
+	if (kvm->vm_fd >= 0)
+		arch_vm_exit(kvm);
+	memslots_exit(kvm);
+	irqs_exit(kvm);
+	if (kvm->vm_fd >= 0)
+		close(kvm->vm_fd);
+	if (kvm->dev_fd >= 0)
+		close(kvm->dev_fd);
+	kvm->vm_fd = kvm->dev_fd = -1;
+	if (kvm->ram_host)
+		munmap(kvm->ram_host, kvm->ram_size);
+	if (kvm->ram_fd >= 0)
+		close(kvm->ram_fd);
+	kvm->ram_host = NULL;
+	kvm->ram_fd = -1;
+	free(kvm->ram_regions);
+	kvm->ram_regions = NULL;
+}
+
+static int vm_init(struct kvm *kvm)
+{
+	int result = ram_check_size(kvm);
+
+	if (!result)
+		result = vm_open(kvm);
+	if (!result)
+		result = vm_create(kvm);
+	if (!result)
+		result = irqs_init(kvm);
+	if (!result)
+		result = memslots_init(kvm);
+	if (!result)
+		result = arch_vm_init(kvm);
+	if (!result)
+		result = ram_allocate(kvm);
+	if (!result)
+		result = ram_add_regions(kvm);
+	if (result)
+		vm_exit(kvm);
+	return result;
+}
+core_init(vm_init);
+core_exit(vm_exit);

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The life of a VM: create, init, run, pause, reset, end.
+ *
+ * Everything here runs on the main thread, but for the *_request() functions and kvm_panic_seen(), which any
+ * thread may call: they note what is wanted, kick the vCPUs out of the guest and post work to the main loop.
+ */
+#include "kvm/kvm.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kvm/arch.h"
+#include "kvm/device.h"
+#include "kvm/kvm-cpu.h"
+#include "kvm/log.h"
+
+/* What a subsystem hung from the VM. */
+struct kvm_state_slot {
+	const void *key;
+	void *state;
+	struct kvm_state_slot *next;
+};
+
+/* ---- endings ---- */
+
+static const struct {
+	const char *name;
+	int status;
+} kvm_ends[] = {
+	[KVM_END_NONE]		 = { "running", 0 },
+	[KVM_END_POWEROFF]	 = { "guest-shutdown", 0 },
+	[KVM_END_REBOOT]	 = { "guest-reset", 0 },
+	[KVM_END_QUIT]		 = { "host-qmp-quit", 0 },
+	[KVM_END_PANIC]		 = { "guest-panic", LKVM_STATUS_PANIC },
+	[KVM_END_TRIPLE_FAULT]	 = { "triple-fault", LKVM_STATUS_TRIPLE_FAULT },
+	[KVM_END_INTERNAL_ERROR] = { "internal-error", LKVM_STATUS_INTERNAL_ERROR },
+	[KVM_END_FAILED_ENTRY]	 = { "failed-entry", LKVM_STATUS_FAILED_ENTRY },
+	[KVM_END_HOST_ERROR]	 = { "host-error", LKVM_STATUS_HOST_ERROR },
+};
+
+int kvm_end_status(enum kvm_end end)
+{
+	return kvm_ends[end].status;
+}
+
+const char *kvm_end_name(enum kvm_end end)
+{
+	return kvm_ends[end].name;
+}
+
+static void kvm_kick_all(struct kvm *kvm)
+{
+	for (unsigned int i = 0; i < kvm->cpu_count; i++)
+		kvm_cpu_request(kvm->cpus[i], 0);
+}
+
+void kvm_end_request(struct kvm *kvm, enum kvm_end reason)
+{
+	enum kvm_end none = KVM_END_NONE;
+
+	/* However a panicked kernel leaves, the panic is why. */
+	if (atomic_load(&kvm->panicked) &&
+	    (reason == KVM_END_REBOOT || reason == KVM_END_POWEROFF || reason == KVM_END_TRIPLE_FAULT))
+		reason = KVM_END_PANIC;
+	if (!atomic_compare_exchange_strong(&kvm->end, &none, reason))
+		return;
+	kvm_kick_all(kvm);
+	event_work_post(&kvm->control_work);
+}
+
+void kvm_reset_request(struct kvm *kvm)
+{
+	const char *action = config_string(kvm->config, "on-reboot");
+
+	if (atomic_load(&kvm->panicked) || !action || strcmp(action, "restart")) {
+		kvm_end_request(kvm, KVM_END_REBOOT);
+		return;
+	}
+	if (atomic_exchange(&kvm->reset_wanted, true))
+		return;
+	kvm_kick_all(kvm);
+	event_work_post(&kvm->control_work);
+}
+
+void kvm_poweroff_request(struct kvm *kvm)
+{
+	kvm_end_request(kvm, KVM_END_POWEROFF);
+}
+
+void kvm_panic_seen(struct kvm *kvm)
+{
+	atomic_store(&kvm->panicked, true);
+}
+
+/* On the main loop, after any of the requests above. */
+static void kvm_control(struct event_work *work)
+{
+	struct kvm *kvm = container_of(work, struct kvm, control_work);
+
+	if (atomic_load(&kvm->end) != KVM_END_NONE) {
+		event_loop_stop(kvm->loop);
+		return;
+	}
+	if (atomic_load(&kvm->reset_wanted) && kvm_reset(kvm))
+		kvm_end_request(kvm, KVM_END_HOST_ERROR);
+}
+
+/* ---- pause ---- */
+
+int kvm_pause(struct kvm *kvm)
+{
+	int result;
+
+	if (kvm->pause_depth++)
+		return 0;
+	kvm_cpus_park(kvm);
+	result = devices_quiesce(kvm);
+	if (result) {
+		kvm->pause_depth--;
+		kvm_cpus_unpark(kvm);
+		return result;
+	}
+	atomic_store(&kvm->state, KVM_PAUSED);
+	return 0;
+}
+
+void kvm_resume(struct kvm *kvm)
+{
+	if (!kvm->pause_depth || --kvm->pause_depth)
+		return;
+	devices_resume(kvm);
+	atomic_store(&kvm->state, KVM_RUNNING);
+	kvm_cpus_unpark(kvm);
+}
+
+int kvm_user_pause(struct kvm *kvm)
+{
+	int result;
+
+	if (kvm->user_paused)
+		return 0;
+	result = kvm_pause(kvm);
+	if (result)
+		return result;
+	kvm->user_paused = true;
+	kvm_notify(kvm, "STOP");
+	return 0;
+}
+
+int kvm_user_resume(struct kvm *kvm)
+{
+	if (!kvm->user_paused)
+		return 0;
+	kvm->user_paused = false;
+	kvm_resume(kvm);
+	kvm_notify(kvm, "RESUME");
+	return 0;
+}
+
+/* ---- start and reset ---- */
+
+/* Software into RAM, then registers that suit it. */
+static int kvm_load(struct kvm *kvm)
+{
+	int result = 0;
+
+	for (struct firmware *firmware = kvm->firmware; firmware && !result; firmware = firmware->next)
+		result = firmware->load(kvm);
+	for (unsigned int i = 0; i < kvm->cpu_count && !result; i++)
+		result = arch_cpu_reset(kvm->cpus[i]);
+	return result;
+}
+
+int kvm_reset(struct kvm *kvm)
+{
+	int result = kvm_pause(kvm);
+
+	if (result)
+		return result;
+	devices_reset(kvm);
+	result = arch_vm_reset(kvm);
+	if (!result)
+		result = kvm_load(kvm);
+	atomic_store(&kvm->panicked, false);
+	/* After the registers are set: a vCPU that asked for the reset waits for this. */
+	atomic_store(&kvm->reset_wanted, false);
+	kvm_notify(kvm, "RESET");
+	kvm_resume(kvm);
+	return result;
+}
+
+int kvm_run(struct kvm *kvm)
+{
+	int result = kvm_load(kvm);
+
+	if (result)
+		return result;
+	kvm->started_ns = event_now_ns();
+	atomic_store(&kvm->state, KVM_RUNNING);
+	result = kvm_cpus_start(kvm);
+	if (!result)
+		result = event_loop_run(kvm->loop);
+	kvm_cpus_stop(kvm);
+	atomic_store(&kvm->state, KVM_STOPPED);
+	if (result)
+		kvm_end_request(kvm, KVM_END_HOST_ERROR);
+	kvm_notify(kvm, "SHUTDOWN");
+	return result;
+}
+
+int kvm_nmi(struct kvm *kvm)
+{
+	if (!arch_has_nmi)
+		return -EOPNOTSUPP;
+	for (unsigned int i = 0; i < kvm->cpu_count; i++)
+		kvm_cpu_request(kvm->cpus[i], CPU_REQUEST_NMI);
+	return 0;
+}
+
+void kvm_set_power_button(struct kvm *kvm, void (*press)(void *opaque), void *opaque)
+{
+	kvm->power_button = press;
+	kvm->power_button_opaque = opaque;
+}
+
+int kvm_power_button(struct kvm *kvm)
+{
+	if (!kvm->power_button)
+		return -EOPNOTSUPP;
+	kvm->power_button(kvm->power_button_opaque);
+	kvm_notify(kvm, "POWERDOWN");
+	return 0;
+}
+
+/* ---- what hangs from a VM ---- */
+
+void kvm_add_firmware(struct kvm *kvm, struct firmware *firmware)
+{
+	struct firmware **at = &kvm->firmware;
+
+	while (*at && strcmp((*at)->name, firmware->name) < 0)
+		at = &(*at)->next;
+	firmware->next = *at;
+	*at = firmware;
+}
+
+void kvm_add_listener(struct kvm *kvm, struct kvm_listener *listener)
+{
+	listener->next = kvm->listeners;
+	kvm->listeners = listener;
+}
+
+void kvm_del_listener(struct kvm *kvm, struct kvm_listener *listener)
+{
+	struct kvm_listener **at = &kvm->listeners;
+
+	while (*at && *at != listener)
+		at = &(*at)->next;
+	if (*at)
+		*at = listener->next;
+}
+
+void kvm_notify(struct kvm *kvm, const char *event)
+{
+	for (struct kvm_listener *listener = kvm->listeners, *next; listener; listener = next) {
+		next = listener->next;
+		listener->changed(listener, event, atomic_load(&kvm->end));
+	}
+}
+
+static struct kvm_state_slot **kvm_find_state(const struct kvm *kvm, const void *key)
+{
+	struct kvm_state_slot **at = (struct kvm_state_slot **)&kvm->states;
+
+	while (*at && (*at)->key != key)
+		at = &(*at)->next;
+	return at;
+}
+
+int kvm_set_state(struct kvm *kvm, const void *key, void *state)
+{
+	struct kvm_state_slot **at = kvm_find_state(kvm, key), *slot = *at;
+
+	if (!state) {
+		if (slot) {
+			*at = slot->next;
+			free(slot);
+		}
+		return 0;
+	}
+	if (!slot) {
+		slot = calloc(1, sizeof(*slot));
+		if (!slot)
+			return log_errno(ENOMEM, "VM state");
+		slot->key = key;
+		*at = slot;
+	}
+	slot->state = state;
+	return 0;
+}
+
+void *kvm_get_state(const struct kvm *kvm, const void *key)
+{
+	struct kvm_state_slot *slot = *kvm_find_state(kvm, key);
+
+	return slot ? slot->state : NULL;
+}
+
+/* ---- create and free ---- */
+
+static int kvm_make_name(struct kvm *kvm)
+{
+	const char *given = config_string(kvm->config, "name");
+	char *name = NULL;
+
+	if (given)
+		name = strdup(given);
+	else if (asprintf(&name, "guest-%d", (int)getpid()) < 0)
+		name = NULL;
+	kvm->name = name;
+	return name ? 0 : log_errno(ENOMEM, "VM");
+}
+
+int kvm_create(struct kvm **kvm_out, struct config *config)
+{
+	struct kvm *kvm = calloc(1, sizeof(*kvm));
+	int result;
+
+	if (!kvm)
+		return log_errno(ENOMEM, "VM");
+	kvm->config = config;
+	kvm->dev_fd = kvm->vm_fd = kvm->ram_fd = -1;
+	pthread_mutex_init(&kvm->pause_lock, NULL);
+	pthread_cond_init(&kvm->pause_cond, NULL);
+	pthread_mutex_init(&kvm->coalesced_lock, NULL);
+	kvm->debug_ioport = config_flag(config, "debug-ioport");
+	kvm->debug_mmio = config_flag(config, "debug-mmio");
+	kvm->debug_iodelay_ms = (unsigned int)config_uint(config, "debug-iodelay");
+	result = kvm_make_name(kvm);
+	if (!result)
+		result = event_loop_create(&kvm->loop, "main");
+	if (!result)
+		result = address_space_init(&kvm->memory, "memory", 0);
+	if (!result)
+		result = address_space_init(&kvm->ports, "ports", KIB(64));
+	if (result) {
+		kvm_free(kvm);
+		return result;
+	}
+	event_work_init(kvm->loop, &kvm->control_work, kvm_control);
+	*kvm_out = kvm;
+	return 0;
+}
+
+int kvm_init(struct kvm *kvm, const struct init_options *options)
+{
+	return init_walk(kvm, options, &kvm->init_done);
+}
+
+void kvm_exit(struct kvm *kvm)
+{
+	init_unwind(kvm, &kvm->init_done);
+}
+
+void kvm_free(struct kvm *kvm)
+{
+	if (!kvm)
+		return;
+	address_space_exit(&kvm->memory);
+	address_space_exit(&kvm->ports);
+	event_loop_destroy(kvm->loop);
+	pthread_mutex_destroy(&kvm->coalesced_lock);
+	pthread_cond_destroy(&kvm->pause_cond);
+	pthread_mutex_destroy(&kvm->pause_lock);
+	for (struct kvm_state_slot *slot = kvm->states, *next; slot; slot = next) {
+		next = slot->next;
+		free(slot);
+	}
+	free((char *)kvm->name);
+	free(kvm);
+}
