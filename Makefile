@@ -35,7 +35,7 @@ WARNINGS	:= -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototype
 		   -Wformat=2 -Wpointer-arith
 WERROR		?=
 OPT		?= -O2
-CPPFLAGS	+= -Iinclude -I$(BUILD)/include -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
+CPPFLAGS	+= -iquote . -Iinclude -I$(BUILD)/include -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
 CFLAGS		?= -g
 CFLAGS		+= -std=gnu11 $(OPT) $(WARNINGS) $(if $(WERROR),-Werror) -pthread -fno-strict-aliasing \
 		   -fvisibility=hidden -ffile-prefix-map=$(CURDIR)=.
