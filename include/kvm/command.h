@@ -17,6 +17,7 @@ struct command {
 	struct option_group *(*groups)(void);
 	/** @run: with the parsed options and the operands; returns the exit status */
 	int (*run)(struct config *config, int argc, char **argv);
+	const char *pending;		/* not NULL: answers "not built yet (this)" */
 	struct command *next;
 };
 
@@ -31,6 +32,11 @@ void command_register(struct command *command);
 struct command *command_find(const char *name);
 /** command_first() - all commands, sorted by name */
 struct command *command_first(void);
+/** command_usage(), command_help() - what `lkvm` and `lkvm COMMAND --help` print */
+void command_usage(int fd);
+void command_help(const struct command *command, int fd);
+/** command_group() - the table of a command that has no groups of its own */
+struct option_group command_group(const struct command *command);
 /** command_main() - what main() does: returns the exit status */
 int command_main(int argc, char **argv);
 

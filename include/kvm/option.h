@@ -11,6 +11,12 @@
 
 #include "kvm/types.h"
 
+/**
+ * EUSAGE - the errno for "what the command line says is wrong": an init callback that finds it returns
+ * -EUSAGE (log_error(EUSAGE, "option --disk: ...")), and `lkvm run` exits with 2 instead of 1
+ */
+#define EUSAGE EBADRQC
+
 enum option_type {
 	OPTION_FLAG,	/* --name, --no-name */
 	OPTION_STRING,
@@ -60,8 +66,10 @@ struct config;
 
 /**
  * config_parse() - @argv (without the command's name) against @groups
- * @rest: receives the index of the first operand (or argc); operands after `--` or the first non-option.
+ * @rest: receives the index of the first operand (or argc). Options may stand behind operands; @argv is put
+ *        in order: options first. What follows `--` is an operand.
  *
+ * `-h` and `--help` are known without a table: config_flag(config, "help").
  * Returns 0 or -EINVAL, having said one line: the option, what is wrong, what would be right.
  */
 int __must_check config_parse(struct config **config, struct option_group *groups, int argc, char **argv, int *rest);
@@ -79,8 +87,15 @@ uint64_t config_uint(const struct config *config, const char *name);		/* UINT an
 size_t config_count(const struct config *config, const char *name);		/* LIST */
 const char *config_item(const struct config *config, const char *name, size_t index);
 
-/** option_help() - prints the tables as --help does */
+/** config_split() - how many operands stood before a `--`; SIZE_MAX if there was none */
+size_t config_split(const struct config *config);
+
+/** option_help() - prints the tables as --help does; option_man() - as the man page's mdoc lists */
 void option_help(const struct option_group *groups, int fd);
+void option_man(const struct option_group *groups, int fd);
+
+/** suggestion_closer() - whether @candidate is near enough to what was @typed, and nearer than *@best (updated) */
+bool suggestion_closer(const char *typed, const char *candidate, unsigned int *best);
 
 /** parse_size() - "512M" and the like; 0 or -EINVAL; says nothing */
 int __must_check parse_size(const char *text, uint64_t unit, uint64_t *value);
@@ -97,14 +112,15 @@ struct keyval {
 	size_t count;
 };
 
-/** keyval_parse() - -EINVAL (said, naming @option) on too many pairs; @first_is_value: text before the first comma is no key */
+/** keyval_parse() - -EUSAGE (said, naming @option) on too many pairs; @first_is_value: text before the first comma is no key.
+ *  A comma inside a value is written twice */
 int __must_check keyval_parse(struct keyval *keyval, const char *option, const char *text, bool first_is_value);
 void keyval_free(struct keyval *keyval);
 /** keyval_get() - the value, "" for a bare word, NULL if absent; marks it as used */
 const char *keyval_get(struct keyval *keyval, const char *key);
-/** keyval_bool() - true for a bare word, on, true, yes, 1; -EINVAL (said) for nonsense; *@value unchanged if absent */
+/** keyval_bool() - true for a bare word, on, true, yes, 1; -EUSAGE (said) for nonsense; *@value unchanged if absent */
 int __must_check keyval_bool(struct keyval *keyval, const char *option, const char *key, bool *value);
-/** keyval_done() - -EINVAL (said) when a pair was never asked for: names it and lists @known */
+/** keyval_done() - -EUSAGE (said) when a pair was never asked for: names it and lists @known */
 int __must_check keyval_done(const struct keyval *keyval, const char *option, const char *known);
 
 #endif

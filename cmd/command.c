@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Subcommands: the register, and the way from argv to one of them.
+ *
+ * Here, and in the command's own file, errors become exit statuses: 2 when the command line is wrong, else
+ * whatever the command returns.
+ */
+#include "kvm/command.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kvm/kvm.h"
+#include "kvm/log.h"
+#include "version.h"
+
+static struct command *commands;
+
+void command_register(struct command *command)
+{
+	struct command **at = &commands;
+
+	while (*at && strcmp((*at)->name, command->name) < 0)
+		at = &(*at)->next;
+	command->next = *at;
+	*at = command;
+}
+
+struct command *command_first(void)
+{
+	return commands;
+}
+
+struct command *command_find(const char *name)
+{
+	struct command *command = commands;
+
+	while (command && strcmp(command->name, name) != 0)
+		command = command->next;
+	return command;
+}
+
+struct option_group command_group(const struct command *command)
+{
+	return (struct option_group){
+		.title = "Options", .options = command->options, .count = command->option_count };
+}
+
+void command_help(const struct command *command, int fd)
+{
+	struct option_group own = command_group(command);
+	const struct option_group *groups = command->groups ? command->groups() : &own;
+
+	dprintf(fd, "usage: lkvm %s [OPTIONS]%s%s\n\n%s.\n", command->name, command->operands ? " " : "",
+		command->operands ? command->operands : "", command->help);
+	if (command->groups || command->option_count) {
+		dprintf(fd, "\n");
+		option_help(groups, fd);
+	}
+}
+
+void command_usage(int fd)
+{
+	dprintf(fd, "usage: lkvm COMMAND [OPTIONS]\n\n");
+	for (const struct command *command = commands; command; command = command->next)
+		if (!command->pending)
+			dprintf(fd, "  %-10s %s\n", command->name, command->help);
+	dprintf(fd, "\nlkvm COMMAND --help tells more, `man lkvm` most.\n"
+		    "To boot a kernel: lkvm run -k bzImage -d disk.img\n");
+}
+
+static int unknown_command(const char *name)
+{
+	const char *suggestion = NULL;
+	unsigned int best = UINT32_MAX;
+
+	for (const struct command *command = commands; command; command = command->next)
+		if (suggestion_closer(name, command->name, &best))
+			suggestion = command->name;
+	if (suggestion)
+		log_error(EINVAL, "%s: no such command (did you mean `lkvm %s`?)", name, suggestion);
+	else
+		log_error(EINVAL, "%s: no such command (`lkvm help` lists them)", name);
+	return LKVM_STATUS_USAGE;
+}
+
+static int command_run(const struct command *command, int argc, char **argv)
+{
+	struct option_group own = command_group(command);
+	struct config *config;
+	int first, status;
+
+	if (config_parse(&config, command->groups ? command->groups() : &own, argc, argv, &first) < 0)
+		return LKVM_STATUS_USAGE;
+	if (config_flag(config, "help")) {
+		command_help(command, STDOUT_FILENO);
+		status = 0;
+	} else {
+		status = command->run(config, argc - first, argv + first);
+	}
+	config_free(config);
+	return status;
+}
+
+int command_main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : NULL;
+	const struct command *command;
+
+	if (!name) {
+		command_usage(STDERR_FILENO);
+		return LKVM_STATUS_USAGE;
+	}
+	if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0) {
+		command_usage(STDOUT_FILENO);
+		return 0;
+	}
+	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+		dprintf(STDOUT_FILENO, "lkvm %s\n", LKVM_VERSION);
+		return 0;
+	}
+	command = command_find(name);
+	if (!command)
+		return unknown_command(name);
+	if (command->pending) {
+		log_error(EINVAL, "%s: not built yet (%s)", name, command->pending);
+		return LKVM_STATUS_USAGE;
+	}
+	return command_run(command, argc - 2, argv + 2);
+}

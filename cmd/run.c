@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * lkvm run: makes a VM of the command line, runs it to its end, and turns the end into an exit status.
+ *
+ * Most options of `lkvm run` belong to the devices and lie in their files; here are those of the VM as a
+ * whole. This file is on the way to the first KVM_RUN: nothing here may read directories, look up users or
+ * load a locale.
+ */
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/sysinfo.h>
+#include <sys/vfs.h>
+
+#include "kvm/command.h"
+#include "kvm/kvm.h"
+#include "kvm/log.h"
+#include "kvm/terminal.h"
+#include "run-pending.h"
+
+#define NAME_LENGTH_MAX		64
+#define CPUS_MAX		4096
+#define MEM_MIN			MIB(1)
+#define MEM_DEFAULT_MIN		MIB(512)
+
+static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
+static const char *const reboot_choices[] = { "exit", "restart", NULL };
+
+static const struct option_def basic_options[] = {
+	{ .name = "name", .type = OPTION_STRING, .argument = "NAME",
+	  .help = "Name of the VM, by which the other commands find it (default: guest-PID)" },
+	{ .name = "cpus", .letter = 'c', .type = OPTION_UINT, .argument = "N", .min = 1, .max = CPUS_MAX,
+	  .help = "Number of vCPUs (default: the host's CPUs that lkvm may use)" },
+	{ .name = "mem", .letter = 'm', .type = OPTION_SIZE, .argument = "SIZE", .min = MEM_MIN, .unit = MIB(1),
+	  .help = "Guest memory: 512M, 4G; a bare number is in MiB (default: 64M per vCPU and 192M, at least "
+		  "512M, at most 80 % of the host's)" },
+	{ .name = "nodefaults", .type = OPTION_FLAG,
+	  .help = "Only what is asked for: no default kernel parameters and no default devices" },
+	{ .name = "loglevel", .type = OPTION_CHOICE, .argument = "LEVEL", .choices = log_levels,
+	  .help = "Least urgent messages to print (default: warning, and a line when the VM starts)" },
+	{ .name = "dev", .type = OPTION_STRING, .argument = "FILE", .fallback = "/dev/kvm",
+	  .help = "KVM's device file" },
+	{ .name = "hugetlbfs", .type = OPTION_STRING, .argument = "DIR", .optional_argument = true,
+	  .help = "Guest memory in huge pages, of the pool mounted at DIR or of the default size" },
+	{ .name = "on-reboot", .type = OPTION_CHOICE, .argument = "ACTION", .choices = reboot_choices,
+	  .fallback = "exit", .help = "What a guest's reboot does" },
+};
+RUN_OPTIONS(basic_options_group, "Basic", basic_options);
+
+static const struct option_def debug_options[] = {
+	{ .name = "debug", .type = OPTION_FLAG, .help = "Print debug messages, as --loglevel debug" },
+	{ .name = "debug-single-step", .type = OPTION_FLAG, .help = "Step through the guest, printing each state" },
+	{ .name = "debug-ioport", .type = OPTION_FLAG, .help = "Print accesses to I/O ports that nobody has" },
+	{ .name = "debug-mmio", .type = OPTION_FLAG, .help = "Print accesses to addresses that nobody has" },
+	{ .name = "debug-iodelay", .type = OPTION_UINT, .argument = "MS", .max = 10000,
+	  .help = "Delay every I/O port access by MS milliseconds" },
+	{ .name = "trace-init", .type = OPTION_FLAG,
+	  .help = "Print each init callback with its level and microseconds" },
+	{ .name = "list-init", .type = OPTION_FLAG, .help = "Print the order of the init callbacks, and exit" },
+};
+RUN_OPTIONS(debug_options_group, "Debug", debug_options);
+
+/* Signals that end the VM in an orderly way, read from a signalfd on the main loop. */
+struct run_signals {
+	struct event_source source;
+	struct kvm *kvm;
+	int number;		/* the first that came, 0: none */
+};
+
+/* ---- options ---- */
+
+static bool lies_on_hugetlbfs(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
+}
+
+static int take_operands(struct config *config, int argc, char **argv)
+{
+	if (config_split(config) != SIZE_MAX)
+		return log_error(EUSAGE, "--: running a command in the guest is not built yet (the kernel "
+				 "developer's day issue)");
+	/* kvmtool's --hugetlbfs takes the next word; ours needs the =, but no kernel lies on hugetlbfs */
+	if (argc && config_given(config, "hugetlbfs") && !config_string(config, "hugetlbfs") &&
+	    lies_on_hugetlbfs(argv[0])) {
+		if (config_set(config, "hugetlbfs", argv[0]) < 0)
+			return -EUSAGE;
+		argc--;
+		argv++;
+	}
+	if (!argc)
+		return 0;
+	if (argc > 1)
+		return log_error(EUSAGE, "%s: one kernel is enough (options start with --)", argv[1]);
+	if (config_given(config, "kernel"))
+		return log_error(EUSAGE, "%s: the kernel was named by --kernel already", argv[0]);
+	return config_set(config, "kernel", argv[0]) < 0 ? -EUSAGE : 0;
+}
+
+static int check_name(const char *name)
+{
+	if (!name)
+		return 0;
+	if (!*name || *name == '.' || strlen(name) > NAME_LENGTH_MAX || strpbrk(name, "/ \t\n"))
+		return log_error(EUSAGE, "option --name: '%s' won't do (1 to %d characters, no blanks, no '/', "
+				 "no '.' in front)", name, NAME_LENGTH_MAX);
+	return 0;
+}
+
+/* Said before anything of the host is touched, in the words that kvm-unit-tests' runner waits for. */
+static int check_kernel(const char *kernel)
+{
+	if (!kernel || access(kernel, R_OK) == 0)
+		return 0;
+	return log_errno(errno, "Fatal: Unable to open kernel %s", kernel);
+}
+
+static int set_number(struct config *config, const char *name, uint64_t value, const char *suffix)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu%s", (unsigned long long)value, suffix);
+	return config_set(config, name, text);
+}
+
+/* What sysconf() would count in /sys, in one system call, and true to taskset and cpusets. */
+static unsigned int usable_cpus(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return (unsigned int)MAX(get_nprocs(), 1);
+	return (unsigned int)CPU_COUNT(&set);
+}
+
+static int set_defaults(struct config *config)
+{
+	int r = 0;
+
+	if (!config_given(config, "cpus"))
+		r = set_number(config, "cpus", usable_cpus(), "");
+	if (r == 0 && !config_given(config, "mem")) {
+		uint64_t size = MAX(MIB(64) * (config_uint(config, "cpus") + 3), MEM_DEFAULT_MIN);
+		struct sysinfo info;
+
+		if (sysinfo(&info) == 0)
+			size = MIN(size, (uint64_t)info.totalram * info.mem_unit / 10 * 8);
+		r = set_number(config, "mem", MAX(size / MIB(1), 1u), "M");
+	}
+	return r;
+}
+
+static void set_loglevel(const struct config *config)
+{
+	const char *text = config_string(config, "loglevel");
+
+	for (size_t level = 0; text && log_levels[level]; level++)
+		if (strcmp(text, log_levels[level]) == 0)
+			log_set_level((enum log_level)level);
+	if (config_flag(config, "debug"))
+		log_set_level(LOG_LEVEL_DEBUG);
+}
+
+/* kvmtool's first and last line; a caller that wants quiet says --loglevel warning, as it does to kvmtool */
+static bool wants_session_lines(const struct config *config)
+{
+	return !config_given(config, "loglevel") || log_get_level() >= LOG_LEVEL_INFO;
+}
+
+static void print_start(const struct kvm *kvm)
+{
+	const char *kernel = config_string(kvm->config, "kernel");
+
+	if (wants_session_lines(kvm->config))
+		dprintf(STDERR_FILENO, "  Info: # lkvm run %s%s%s-m %llu -c %u --name %s\n", kernel ? "-k " : "",
+			kernel ? kernel : "", kernel ? " " : "", (unsigned long long)(kvm->ram_size / MIB(1)),
+			kvm->cpu_count, kvm->name);
+}
+
+/* ---- signals ---- */
+
+static void signals_ready(struct event_source *source, uint32_t events)
+{
+	struct run_signals *signals = container_of(source, struct run_signals, source);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(source->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (signals->number) {
+		/* asked twice: something hangs, so leave at once, but leave the terminal usable */
+		terminal_restore_all();
+		_exit(128 + (int)info.ssi_signo);
+	}
+	signals->number = (int)info.ssi_signo;
+	kvm_end_request(signals->kvm, KVM_END_QUIT);
+}
+
+/* A bug's own signal: put the terminal back, then die of it as if this handler had never been. */
+static void fatal_signal(int number)
+{
+	terminal_restore_all();
+	raise(number);
+}
+
+static void catch_fatal_signals(void)
+{
+	static const int numbers[] = { SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE };
+	const struct sigaction ours = { .sa_handler = fatal_signal, .sa_flags = (int)(SA_RESETHAND | SA_NODEFER) };
+	struct sigaction old;
+
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		if (sigaction(numbers[i], &ours, &old) < 0)
+			continue;
+		/* a sanitizer was there first and has more to tell */
+		if ((old.sa_flags & SA_SIGINFO) || old.sa_handler != SIG_DFL)
+			(void)!sigaction(numbers[i], &old, NULL);
+	}
+}
+
+/* Before any thread is made: they all inherit the mask, so only the signalfd sees these. */
+static int signals_init(struct run_signals *signals, struct kvm *kvm)
+{
+	sigset_t set;
+	int fd, r;
+
+	signals->kvm = kvm;
+	signal(SIGPIPE, SIG_IGN);
+	catch_fatal_signals();
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		return log_errno(errno, "signals: can't watch them");
+	r = event_add(kvm->loop, &signals->source, fd, EPOLLIN, signals_ready);
+	if (r < 0)
+		close(fd);
+	return r;
+}
+
+static void signals_exit(struct run_signals *signals)
+{
+	int fd = signals->source.fd;
+
+	event_del(&signals->source);
+	close(fd);
+}
+
+/* ---- the VM's life ---- */
+
+static int error_status(int error)
+{
+	return error == -EUSAGE ? LKVM_STATUS_USAGE : LKVM_STATUS_ERROR;
+}
+
+static int end_status(const struct kvm *kvm, const struct run_signals *signals)
+{
+	enum kvm_end end = atomic_load(&kvm->end);
+
+	if (end == KVM_END_QUIT && signals->number)
+		return 128 + signals->number;
+	if (end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_QUIT) {
+		if (wants_session_lines(kvm->config))
+			dprintf(STDERR_FILENO, "  Info: # KVM session ended normally.\n");
+	} else {
+		log_warn("%s ended: %s", kvm->name, kvm_end_name(end));
+	}
+	return kvm_end_status(end);
+}
+
+static int run_vm(struct kvm *kvm)
+{
+	const struct init_options options = { .trace = config_flag(kvm->config, "trace-init") };
+	struct run_signals signals = { .number = 0 };
+	int r = signals_init(&signals, kvm);
+	int status;
+
+	if (r < 0)
+		return error_status(r);
+	r = kvm_init(kvm, &options);
+	if (r < 0) {
+		status = error_status(r);
+		goto out;
+	}
+	print_start(kvm);
+	r = kvm_run(kvm);
+	status = r < 0 && atomic_load(&kvm->end) == KVM_END_NONE ? error_status(r) : -1;
+	kvm_exit(kvm);
+	terminal_restore_all();
+	if (status < 0)
+		status = end_status(kvm, &signals);
+out:
+	signals_exit(&signals);
+	return status;
+}
+
+static void list_init(const struct init_item *item, void *opaque)
+{
+	(void)opaque;
+	dprintf(STDOUT_FILENO, "%-10s %-28s %s\n", init_level_name(item->level), item->name, item->file);
+}
+
+static int run_run(struct config *config, int argc, char **argv)
+{
+	struct kvm *kvm;
+	int status;
+
+	set_loglevel(config);
+	if (config_flag(config, "list-init")) {
+		init_for_each(list_init, NULL);
+		return 0;
+	}
+	if (take_operands(config, argc, argv) < 0 || check_name(config_string(config, "name")) < 0 ||
+	    run_pending_check(config) < 0)
+		return LKVM_STATUS_USAGE;
+	if (check_kernel(config_string(config, "kernel")) < 0 || set_defaults(config) < 0 ||
+	    kvm_create(&kvm, config) < 0)
+		return LKVM_STATUS_ERROR;
+	status = run_vm(kvm);
+	kvm_free(kvm);
+	return status;
+}
+
+static struct command run_command = {
+	.name = "run",
+	.operands = "[KERNEL]",
+	.help = "Boot a kernel in a new VM",
+	.groups = run_options,
+	.run = run_run,
+};
+COMMAND(run_command);

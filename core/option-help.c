@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Option tables for people: the columns of --help and the mdoc list of the man page, both from the tables
+ * that the parser reads, so that they can't drift apart.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "kvm/option.h"
+
+#define HELP_COLUMN 30
+
+static const char *argument_name(const struct option_def *def)
+{
+	return def->argument ? def->argument : "VALUE";
+}
+
+static void help_row(const struct option_def *def, int fd)
+{
+	char left[96];
+	char letter[] = { ' ', '-', def->letter, ',', '\0' };
+	bool flag = def->type == OPTION_FLAG;
+
+	snprintf(left, sizeof(left), " %s --%s%s%s%s", def->letter ? letter : "    ", def->name,
+		 flag ? "" : def->optional_argument ? "[=" : " ", flag ? "" : argument_name(def),
+		 !flag && def->optional_argument ? "]" : "");
+
+	/* a name too long for its column gets a line of its own */
+	if (strlen(left) >= HELP_COLUMN)
+		dprintf(fd, "%s\n%*s", left, HELP_COLUMN, "");
+	else
+		dprintf(fd, "%-*s", HELP_COLUMN, left);
+	dprintf(fd, "%s", def->help ? def->help : "");
+	for (size_t i = 0; def->choices && def->choices[i]; i++)
+		dprintf(fd, "%s%s", i ? "|" : ": ", def->choices[i]);
+	if (def->fallback && def->type != OPTION_FLAG)
+		dprintf(fd, " (default: %s)", def->fallback);
+	if (def->pending)
+		dprintf(fd, " [not built yet]");
+	dprintf(fd, "\n");
+}
+
+void option_help(const struct option_group *groups, int fd)
+{
+	const char *title = "";
+
+	for (const struct option_group *group = groups; group; group = group->next) {
+		if (strcmp(group->title, title) != 0)
+			dprintf(fd, "%s%s%s\n", *title ? "\n" : "", group->title,
+				strchr(group->title, ':') ? "" : ":");
+		title = group->title;
+		for (size_t i = 0; i < group->count; i++)
+			help_row(&group->options[i], fd);
+	}
+}
+
+/* Text for mdoc: a backslash is an escape, and a dot or quote at a line's start would be a request. */
+static void man_text(const char *text, int fd)
+{
+	if (*text == '.' || *text == '\'')
+		dprintf(fd, "\\&");
+	for (; *text; text++) {
+		if (*text == '\\')
+			dprintf(fd, "\\e");
+		else
+			dprintf(fd, "%c", *text);
+	}
+}
+
+static void man_row(const struct option_def *def, int fd)
+{
+	dprintf(fd, ".It ");
+	if (def->letter)
+		dprintf(fd, "Fl %c , ", def->letter);
+	dprintf(fd, "Fl -%s", def->name);
+	if (def->type != OPTION_FLAG) {
+		if (def->optional_argument)
+			dprintf(fd, " Ns Op = Ns Ar %s", argument_name(def));
+		else
+			dprintf(fd, " Ar %s", argument_name(def));
+	}
+	dprintf(fd, "\n");
+	man_text(def->help ? def->help : def->name, fd);
+	for (size_t i = 0; def->choices && def->choices[i]; i++) {
+		dprintf(fd, "%s", i ? " | " : ": ");
+		man_text(def->choices[i], fd);
+	}
+	dprintf(fd, ".\n");
+	if (def->fallback && def->type != OPTION_FLAG)
+		dprintf(fd, "The default is\n.Ql %s .\n", def->fallback);
+	if (def->pending)
+		dprintf(fd, "Not built yet: %s.\n", def->pending);
+}
+
+void option_man(const struct option_group *groups, int fd)
+{
+	const char *title = "";
+
+	for (const struct option_group *group = groups; group; group = group->next) {
+		bool first = strcmp(group->title, title) != 0;
+		bool last = !group->next || strcmp(group->next->title, group->title) != 0;
+
+		if (first)
+			dprintf(fd, ".Pp\n.Em %s\n.Bl -tag -width Ds\n", group->title);
+		title = group->title;
+		for (size_t i = 0; i < group->count; i++)
+			man_row(&group->options[i], fd);
+		if (last)
+			dprintf(fd, ".El\n");
+	}
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What core/option.c (values) and core/option-parse.c (the command line) share; nobody else includes it.
+ */
+#ifndef CORE_OPTION_INTERNAL_H
+#define CORE_OPTION_INTERNAL_H
+
+#include "kvm/option.h"
+
+struct config_value {
+	const struct option_def *def;
+	bool given;		/* said by somebody, not only by its default */
+	bool flag;
+	uint64_t number;
+	char *text;
+	char **items;
+	size_t count;
+};
+
+struct config {
+	struct option_group *groups;
+	struct config_value *values;
+	size_t count;
+	size_t split;		/* operands before `--`, SIZE_MAX without one */
+};
+
+/** config_find() - the value called exactly @name, @length characters long, or NULL */
+struct config_value *config_find(const struct config *config, const char *name, size_t length);
+
+/** config_value_set() - parses @text into @value; says what is wrong with it */
+int __must_check config_value_set(struct config_value *value, const char *text);
+
+#endif
