@@ -46,7 +46,7 @@ static const struct option_def network_options[] = {
 	{ .name = "no-dhcp", .type = OPTION_FLAG, .help = "Don't configure the guest's network",
 	  .pending = NETWORK },
 };
-RUN_OPTIONS(network_options_group, "Networking", network_options);
+RUN_OPTIONS(network_options_group, "Networking options", network_options);
 
 int run_pending_check(const struct config *config)
 {

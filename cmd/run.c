@@ -50,7 +50,7 @@ static const struct option_def basic_options[] = {
 	{ .name = "on-reboot", .type = OPTION_CHOICE, .argument = "ACTION", .choices = reboot_choices,
 	  .fallback = "exit", .help = "What a guest's reboot does" },
 };
-RUN_OPTIONS(basic_options_group, "Basic", basic_options);
+RUN_OPTIONS(basic_options_group, "Basic options", basic_options);
 
 static const struct option_def debug_options[] = {
 	{ .name = "debug", .type = OPTION_FLAG, .help = "Print debug messages, as --loglevel debug" },
@@ -63,7 +63,7 @@ static const struct option_def debug_options[] = {
 	  .help = "Print each init callback with its level and microseconds" },
 	{ .name = "list-init", .type = OPTION_FLAG, .help = "Print the order of the init callbacks, and exit" },
 };
-RUN_OPTIONS(debug_options_group, "Debug", debug_options);
+RUN_OPTIONS(debug_options_group, "Debug options", debug_options);
 
 /* Signals that end the VM in an orderly way, read from a signalfd on the main loop. */
 struct run_signals {
