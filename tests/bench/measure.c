@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Measures whole runs of commands that use KVM, in turn, so that a machine whose speed drifts does them
+ * equal harm: exec to first KVM_RUN, whole life, CPU time.
+ *
+ *	measure [-n RUNS] [-f] NAME COMMAND... [+ NAME COMMAND...]...
+ *
+ * Without -f: runs each command to its end and times its life and its CPU seconds. With -f: exec to the first
+ * KVM_RUN of any of its threads, seen by a seccomp filter that stops just that ioctl for the tracer; the
+ * command is killed there. Prints one line a run: NAME life_us cpu_us status, or NAME first_us.
+ */
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/kvm.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static double now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+}
+
+static void quiet(void)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	dup2(null, 0);
+	if (!getenv("MEASURE_SHOW")) {
+		dup2(null, 1);
+		dup2(null, 2);
+	}
+}
+
+static void filter_kvm_run(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, KVM_RUN, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		_exit(126);
+}
+
+static void measure_life(const char *name, char **command)
+{
+	double begin = now_us(), end;
+	struct rusage usage;
+	pid_t child = fork();
+	int status;
+
+	if (!child) {
+		quiet();
+		execvp(command[0], command);
+		_exit(127);
+	}
+	wait4(child, &status, 0, &usage);
+	end = now_us();
+	printf("%s %.0f %.0f %d\n", name, end - begin,
+	       (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec),
+	       WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status));
+}
+
+static void measure_first(const char *name, char **command)
+{
+	const long options = PTRACE_O_TRACESECCOMP | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL | PTRACE_O_TRACEEXEC;
+	pid_t child = fork(), pid;
+	double begin = 0;
+	int status;
+
+	if (!child) {
+		quiet();
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		filter_kvm_run();
+		execvp(command[0], command);
+		_exit(127);
+	}
+	waitpid(child, &status, 0);
+	ptrace(PTRACE_SETOPTIONS, child, NULL, options);
+	ptrace(PTRACE_CONT, child, NULL, 0);
+	while ((pid = waitpid(-1, &status, __WALL)) > 0) {
+		int event = status >> 16, signal = 0;
+
+		if (!WIFSTOPPED(status)) {
+			if (pid == child) {
+				printf("%s -1\n", name);
+				return;
+			}
+			continue;
+		}
+		if (event == PTRACE_EVENT_EXEC)
+			begin = now_us();
+		if (event == PTRACE_EVENT_SECCOMP) {
+			printf("%s %.0f\n", name, now_us() - begin);
+			kill(child, SIGKILL);
+			while (waitpid(-1, &status, __WALL) > 0)
+				;
+			return;
+		}
+		if (!event && WSTOPSIG(status) != SIGTRAP && WSTOPSIG(status) != SIGSTOP)
+			signal = WSTOPSIG(status);
+		ptrace(PTRACE_CONT, pid, NULL, signal);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int runs = 10, option, first = 0;
+
+	while ((option = getopt(argc, argv, "+n:f")) != -1) {
+		if (option == 'n')
+			runs = (int)strtol(optarg, NULL, 10);
+		else if (option == 'f')
+			first = 1;
+		else
+			return 2;
+	}
+	argc -= optind;
+	argv += optind;
+	for (int i = 0; i < argc; i++)
+		if (!strcmp(argv[i], "+"))
+			argv[i] = NULL;
+	for (int run = 0; run < runs; run++) {
+		for (int at = 0; at + 1 < argc; ) {
+			(first ? measure_first : measure_life)(argv[at], argv + at + 1);
+			fflush(stdout);
+			while (at < argc && argv[at])
+				at++;
+			at++;
+		}
+	}
+	return 0;
+}
