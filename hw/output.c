@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Batched output: what consoles print on its way to the host.
+ *
+ * A console gives us one byte at a time, and each write(2) costs more than the exit that brought the byte.
+ * So bytes gather in a ring. The first byte of a batch arms a timer on the event loop, once; whoever fills
+ * the batch writes it out in place. Nobody ever blocks: the host's end is written through a non-blocking
+ * description of our own (setting O_NONBLOCK on stdout would change it for the user's shell too), and when
+ * it is full the ring waits for EPOLLOUT. Past the ring's ceiling the oldest bytes are dropped and counted.
+ *
+ * Any thread writes; `lock` guards the ring. Event sources are added by anyone, deleted by the loop's thread.
+ */
+#include "kvm/output.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "kvm/log.h"
+#include "kvm/tty.h"
+
+#define OUTPUT_RETRY_MS		20	/* when the host's end is full and can't be watched */
+#define OUTPUT_FLUSH_MAX_MS	10000	/* a reader that takes a byte now and then must not hold us for ever */
+
+enum output_kind {
+	OUTPUT_PLAIN,		/* regular files and the like: never say EAGAIN; or already non-blocking */
+	OUTPUT_SOCKET,		/* MSG_DONTWAIT */
+	OUTPUT_POLLED,		/* blocking and shared: poll first, then write little */
+};
+
+struct output {
+	struct event_loop *loop;
+	const char *name;
+	int fd;
+	enum output_kind kind;
+	size_t polled_max;	/* OUTPUT_POLLED: what fits once poll() says so */
+	struct event_timer timer;
+	struct event_source writable;
+
+	pthread_mutex_t lock;	/* guards all below; only the event loop's lock is taken inside */
+	char *ring;
+	size_t start, length;
+	uint64_t dropped;
+	bool timer_armed;
+	bool stalled;		/* @writable is added */
+	bool dead;		/* nobody will ever read again */
+};
+
+static ssize_t output_send(struct output *output, const char *data, size_t length)
+{
+	struct pollfd poll_fd = { .fd = output->fd, .events = POLLOUT };
+
+	switch (output->kind) {
+	case OUTPUT_SOCKET:
+		return send(output->fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	case OUTPUT_POLLED:
+		if (poll(&poll_fd, 1, 0) <= 0) {
+			errno = EAGAIN;
+			return -1;
+		}
+		return write(output->fd, data, MIN(length, output->polled_max));
+	case OUTPUT_PLAIN:
+		break;
+	}
+	return write(output->fd, data, length);
+}
+
+static void output_arm_locked(struct output *output, uint64_t delay_ms)
+{
+	if (output->timer_armed)
+		return;
+	output->timer_armed = true;
+	event_timer_set(&output->timer, event_now_ns() + delay_ms * 1000000);
+}
+
+static void output_writable(struct event_source *source, uint32_t events);
+
+static void output_stall_locked(struct output *output)
+{
+	if (output->stalled)
+		return;
+	if (event_add(output->loop, &output->writable, output->fd, EPOLLOUT, output_writable) == 0)
+		output->stalled = true;
+	else
+		output_arm_locked(output, OUTPUT_RETRY_MS);
+}
+
+/* Writes until the ring is empty or the host's end is full; false if it is full. */
+static bool output_drain_locked(struct output *output)
+{
+	ssize_t written;
+
+	while (output->length) {
+		written = output_send(output, output->ring + output->start,
+				      MIN(output->length, (size_t)OUTPUT_CEILING - output->start));
+		if (written > 0) {
+			output->length -= (size_t)written;
+			output->start = (output->start + (size_t)written) % OUTPUT_CEILING;
+			continue;
+		}
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written < 0 && errno == EAGAIN)
+			return false;
+		/* A full disk may have room later; a closed pipe and a hung-up tty are gone for good. */
+		output->dead = errno == EPIPE || errno == EIO || errno == EBADF || errno == ECONNRESET;
+		if (!output->dead)
+			output->dropped += output->length;
+		output->length = 0;
+	}
+	/* From the beginning again, so that a console that is read touches a few pages only. */
+	output->start = 0;
+	return true;
+}
+
+static void output_writable(struct event_source *source, uint32_t events)
+{
+	struct output *output = container_of(source, struct output, writable);
+
+	(void)events;
+	pthread_mutex_lock(&output->lock);
+	if (output_drain_locked(output)) {
+		event_del(source);
+		output->stalled = false;
+	}
+	pthread_mutex_unlock(&output->lock);
+}
+
+static void output_expired(struct event_timer *timer)
+{
+	struct output *output = container_of(timer, struct output, timer);
+
+	pthread_mutex_lock(&output->lock);
+	output->timer_armed = false;
+	if (!output->stalled && !output_drain_locked(output))
+		output_stall_locked(output);
+	pthread_mutex_unlock(&output->lock);
+}
+
+static void output_append_locked(struct output *output, const char *data, size_t length)
+{
+	size_t end, piece;
+
+	if (length > OUTPUT_CEILING) {
+		output->dropped += length - OUTPUT_CEILING;
+		data += length - OUTPUT_CEILING;
+		length = OUTPUT_CEILING;
+	}
+	if (length > OUTPUT_CEILING - output->length) {
+		size_t excess = length - (OUTPUT_CEILING - output->length);
+
+		output->start = (output->start + excess) % OUTPUT_CEILING;
+		output->length -= excess;
+		output->dropped += excess;
+	}
+	end = (output->start + output->length) % OUTPUT_CEILING;
+	piece = MIN(length, (size_t)OUTPUT_CEILING - end);
+	memcpy(output->ring + end, data, piece);
+	memcpy(output->ring, data + piece, length - piece);
+	output->length += length;
+}
+
+void output_write(struct output *output, const void *data, size_t length)
+{
+	if (!length)
+		return;
+	pthread_mutex_lock(&output->lock);
+	if (!output->dead) {
+		output_append_locked(output, data, length);
+		if (!output->stalled) {
+			if (output->length < OUTPUT_BATCH)
+				output_arm_locked(output, OUTPUT_FLUSH_MS);
+			else if (!output_drain_locked(output))
+				output_stall_locked(output);
+		}
+	}
+	pthread_mutex_unlock(&output->lock);
+}
+
+void output_flush(struct output *output)
+{
+	struct pollfd poll_fd = { .fd = output->fd, .events = POLLOUT };
+	uint64_t start = event_now_ns(), progress = start, now;
+	size_t before, left;
+
+	for (;;) {
+		pthread_mutex_lock(&output->lock);
+		before = output->length;
+		output_drain_locked(output);
+		left = output->length;
+		pthread_mutex_unlock(&output->lock);
+		if (!left)
+			return;
+		now = event_now_ns();
+		if (left < before)
+			progress = now;
+		if (now - progress > OUTPUT_STALL_MS * 1000000ULL ||
+		    now - start > OUTPUT_FLUSH_MAX_MS * 1000000ULL)
+			return;
+		poll(&poll_fd, 1, 50);
+	}
+}
+
+uint64_t output_dropped(struct output *output)
+{
+	uint64_t dropped;
+
+	pthread_mutex_lock(&output->lock);
+	dropped = output->dropped;
+	pthread_mutex_unlock(&output->lock);
+	return dropped;
+}
+
+/* Finds a way to write to @fd that doesn't block and doesn't change @fd for others. */
+static int output_choose_way(struct output *output, int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+	struct stat status;
+
+	if (flags < 0 || fstat(fd, &status) < 0)
+		return -errno;
+	output->kind = OUTPUT_PLAIN;
+	if (!(flags & O_NONBLOCK) && (S_ISFIFO(status.st_mode) || isatty(fd))) {
+		output->fd = tty_reopen(fd, O_WRONLY);
+		if (output->fd >= 0)
+			return 0;
+		/* A pipe with room for anything has room for a page; a tty promises less. */
+		output->kind = OUTPUT_POLLED;
+		output->polled_max = S_ISFIFO(status.st_mode) ? 4096 : 256;
+	} else if (S_ISSOCK(status.st_mode)) {
+		output->kind = OUTPUT_SOCKET;
+	}
+	output->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return output->fd < 0 ? -errno : 0;
+}
+
+int output_open(struct output **output, struct event_loop *loop, int fd, const char *name)
+{
+	struct output *new = calloc(1, sizeof(*new));
+	int error;
+
+	if (!new)
+		return -ENOMEM;
+	/* Touched as far as it is filled, and no further. */
+	new->ring = malloc(OUTPUT_CEILING);
+	if (!new->ring) {
+		free(new);
+		return -ENOMEM;
+	}
+	error = output_choose_way(new, fd);
+	if (error) {
+		free(new->ring);
+		free(new);
+		return error;
+	}
+	new->loop = loop;
+	new->name = name;
+	pthread_mutex_init(&new->lock, NULL);
+	event_timer_init(loop, &new->timer, output_expired);
+	*output = new;
+	return 0;
+}
+
+void output_close(struct output *output)
+{
+	if (!output)
+		return;
+	output_flush(output);
+	event_timer_cancel(&output->timer);
+	event_del(&output->writable);
+	if (!output->dead)
+		output->dropped += output->length;
+	if (output->dropped)
+		log_warn("%s: %llu bytes of output were dropped, since nobody read them in time", output->name,
+			 (unsigned long long)output->dropped);
+	pthread_mutex_destroy(&output->lock);
+	close(output->fd);
+	free(output->ring);
+	free(output);
+}
