@@ -276,3 +276,44 @@ void state_print(const struct state_table *table, const void *object, int fd)
 		dprintf(fd, "%s\n", field->count > 16 ? " ..." : "");
 	}
 }
+
+/* One section's fields as text; false when the stream is not what the writer above makes. */
+static bool print_section(struct state_reader *reader, int fd)
+{
+	char magic[sizeof(state_magic)], section[UINT8_MAX + 1], field[UINT8_MAX + 1];
+	uint64_t version, fields, length, size, count, value;
+
+	if (!reader_take(reader, magic, sizeof(magic)) || memcmp(magic, state_magic, sizeof(magic)) ||
+	    !reader_name(reader, section) || !reader_number(reader, &version, 4) ||
+	    !reader_number(reader, &fields, 4) || !reader_number(reader, &length, 8) ||
+	    length > reader->length - reader->position)
+		return false;
+	dprintf(fd, "%s (version %llu)\n", section, (unsigned long long)version);
+	if (!fields && length) {
+		dprintf(fd, "  %llu bytes\n", (unsigned long long)length);
+		reader->position += (size_t)length;
+	}
+	for (; fields; fields--) {
+		if (!reader_name(reader, field) || !reader_number(reader, &size, 1) ||
+		    !reader_number(reader, &count, 4) || size > sizeof(value))
+			return false;
+		dprintf(fd, "  %s =", field);
+		for (uint64_t n = 0; n < count; n++) {
+			if (!reader_number(reader, &value, (size_t)size))
+				return false;
+			if (n < 16)
+				dprintf(fd, " 0x%llx", (unsigned long long)value);
+		}
+		dprintf(fd, "%s\n", count > 16 ? " ..." : "");
+	}
+	return true;
+}
+
+void state_print_stream(const struct state_writer *writer, int fd)
+{
+	struct state_reader reader = { .data = writer->data, .length = writer->length };
+
+	while (reader.position < reader.length)
+		if (!print_section(&reader, fd))
+			return;
+}

@@ -3,8 +3,8 @@
  * The control socket: QMP (newline-framed JSON) over a Unix socket, one a VM.
  *
  * The socket is $XDG_RUNTIME_DIR/lkvm/NAME.sock, else ~/.lkvm/NAME.sock, mode 0600, its peers checked to be
- * the same user or root. Clients are served on the main loop, never blocking: a client that stalls or sends
- * garbage loses its connection.
+ * the same user or root. Clients are served on the main loop, never blocking: a client that doesn't read its
+ * replies, or goes on sending what is no JSON, loses its connection.
  */
 #ifndef KVM_CONTROL_H
 #define KVM_CONTROL_H
@@ -19,6 +19,7 @@ struct qmp_client;
 struct qmp_command {
 	const char *name;
 	const char *help;
+	const char *const *arguments;	/* the names it takes, NULL-terminated; NULL: none */
 	/**
 	 * @run: @arguments is an object or NULL; sets *@result (NULL: {}) and returns 0, or a negative errno with
 	 * *@error a new string (freed by the caller). Main thread.
@@ -41,7 +42,11 @@ void control_event(struct kvm *kvm, const char *name, json_t *data);
 
 /* ---- the client's side: lkvm list, stop, pause, ... ---- */
 
-/** control_directory() - where the sockets are; *@path is new; @create: make it, mode 0700 */
+/**
+ * control_directory() - where the sockets are; *@path is new; @create: make it, mode 0700
+ * $XDG_RUNTIME_DIR/lkvm if that variable names a directory, else $HOME/.lkvm. Says nothing. -ENOENT: neither is
+ * set, or nothing was ever made there; -EPERM: it belongs to another user.
+ */
 int __must_check control_directory(char **path, bool create);
 /** control_connect() - to VM @name, greeted and with qmp_capabilities done; a dead socket is removed */
 int __must_check control_connect(const char *name, int timeout_ms, struct qmp_client **client);

@@ -81,5 +81,7 @@ int __must_check state_load_blob(struct state_reader *reader, const char *name, 
 
 /** state_print() - the fields of @object as text, one a line, for `lkvm debug` */
 void state_print(const struct state_table *table, const void *object, int fd);
+/** state_print_stream() - all that @writer holds as text: every section and field */
+void state_print_stream(const struct state_writer *writer, int fd);
 
 #endif

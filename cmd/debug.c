@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * lkvm debug: looks into a VM that runs: registers and device state, and an NMI to wake its kernel's debugger.
+ */
+#include <stdio.h>
+
+#include "kvm/command.h"
+#include "kvm/log.h"
+#include "vm-names.h"
+
+static const struct option_def debug_options[] = {
+	VM_NAME_OPTIONS,
+	{ .name = "dump", .letter = 'd', .type = OPTION_FLAG,
+	  .help = "Print every vCPU's registers and code, and the devices' state; the default" },
+	{ .name = "nmi", .letter = 'm', .type = OPTION_UINT, .argument = "CPU", .max = 4095,
+	  .help = "Send an NMI to this vCPU" },
+	{ .name = "sysrq", .letter = 's', .type = OPTION_STRING, .argument = "KEY", .help = "Send a SysRq key",
+	  .pending = "the kernel developer's day issue" },
+};
+
+static int print_dump(const char *name, struct qmp_client *client)
+{
+	const char *text;
+	json_t *result;
+	int r = control_call(client, "x-lkvm-debug", NULL, &result);
+
+	if (r < 0)
+		return r;
+	text = json_string_value(json_object_get(result, "text"));
+	printf("# %s\n%s", name, text ? text : "");
+	json_decref(result);
+	return 0;
+}
+
+static int debug_one(const char *name, struct qmp_client *client, struct config *config)
+{
+	bool nmi = config_given(config, "nmi");
+	int r = 0;
+
+	if (nmi)
+		r = control_call(client, "inject-nmi",
+				 json_pack("{s:I}", "cpu", (json_int_t)config_uint(config, "nmi")), NULL);
+	if (r == 0 && (!nmi || config_flag(config, "dump")))
+		r = print_dump(name, client);
+	return r;
+}
+
+static int debug_run(struct config *config, int argc, char **argv)
+{
+	int status = vm_names_each(config, argc, argv, debug_one);
+
+	return fflush(stdout) == 0 ? status : LKVM_STATUS_ERROR;
+}
+
+static struct command debug_command = {
+	.name = "debug",
+	.operands = "[NAME...]",
+	.help = "Print registers and device state of VMs, send an NMI",
+	.options = debug_options,
+	.option_count = ARRAY_SIZE(debug_options),
+	.run = debug_run,
+};
+COMMAND(debug_command);

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Commands that are known but not built yet: each says which part of lkvm it waits for. Whoever builds one
+ * takes its line away here.
+ */
+#include "kvm/command.h"
+
+#define PENDING(variable, name_, help_, waits_for)						\
+	static struct command variable = {							\
+		.name = (name_), .help = (help_), .pending = (waits_for) };			\
+	COMMAND(variable)
+
+PENDING(balloon_command, "balloon", "Give memory back to the host, or take it", "the networking issue");
+PENDING(stat_command, "stat", "Statistics of a VM", "the networking issue");
+PENDING(disk_command, "disk", "Make, check and convert images", "the storage issue");
+PENDING(setup_command, "setup", "Make a root file system", "the kernel developer's day issue");
+PENDING(sandbox_command, "sandbox", "Run a command in a sandbox", "the kernel developer's day issue");
+PENDING(exec_command, "exec", "Run a command in a guest", "the kernel developer's day issue");
+PENDING(test_command, "test", "Test kernels in parallel", "the kernel developer's day issue");
+PENDING(gdb_command, "gdb", "Debug a guest's kernel", "the kernel developer's day issue");
+PENDING(snapshot_command, "snapshot", "Save a VM's state", "the state issue");
+PENDING(fork_command, "fork", "Make running copies of a VM", "the state issue");
+PENDING(migrate_command, "migrate", "Move a VM to another host", "the state issue");
+PENDING(device_command, "device", "Add and remove devices", "the state issue");
+PENDING(monitor_command, "monitor", "A prompt on the control socket", "the state issue");

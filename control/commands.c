@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The QMP commands of the VM as a whole: its state, its vCPUs, stop, cont, quit, reset, power button, NMI;
+ * and, under names of our own, what `lkvm list` and `lkvm debug` show. Main thread only.
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "control-internal.h"
+#include "kvm/arch.h"
+#include "kvm/device.h"
+#include "kvm/kvm-cpu.h"
+
+/* For commands that differ in what they do only: name, help, function. */
+#define SIMPLE_COMMAND(function, name_, help_)							\
+	static struct qmp_command function##_command = {					\
+		.name = (name_), .help = (help_), .run = (function) };				\
+	QMP_COMMAND(function##_command)
+
+static int fail(char **error, int code, const char *text)
+{
+	*error = strdup(text);
+	return -code;
+}
+
+/* QEMU's word, which clients know */
+static const char *target_name(void)
+{
+	return strcmp(arch_name, "arm64") == 0 ? "aarch64" : arch_name;
+}
+
+static const char *status_name(const struct kvm *kvm)
+{
+	if (atomic_load(&kvm->end) != KVM_END_NONE)
+		return "shutdown";
+	switch (atomic_load(&kvm->state)) {
+	case KVM_RUNNING:	return "running";
+	case KVM_PAUSED:	return "paused";
+	case KVM_STOPPED:	break;
+	}
+	return "prelaunch";
+}
+
+static int query_status(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	const char *status = status_name(kvm);
+
+	(void)arguments;
+	(void)error;
+	*result = json_pack("{s:s,s:b,s:b}", "status", status, "running", strcmp(status, "running") == 0,
+			    "singlestep", config_flag(kvm->config, "debug-single-step"));
+	return *result ? 0 : -ENOMEM;
+}
+SIMPLE_COMMAND(query_status, "query-status", "Whether the guest runs");
+
+/* ---- vCPUs ---- */
+
+static bool read_line(const char *path, char *line, size_t size)
+{
+	FILE *file = fopen(path, "re");
+	bool ok;
+
+	if (!file)
+		return false;
+	ok = fgets(line, (int)size, file) != NULL;
+	line[strcspn(line, "\n")] = '\0';
+	fclose(file);
+	return ok;
+}
+
+/* vCPU threads carry their number in their name; the thread ids are wanted here only, so they are looked up. */
+static void find_threads(long *ids, unsigned int count)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	const struct dirent *task;
+	char path[300], name[32];
+	unsigned int index;
+
+	while (tasks && (task = readdir(tasks))) {
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", task->d_name);
+		if (read_line(path, name, sizeof(name)) && sscanf(name, "kvm-vcpu-%u", &index) == 1 && index < count)
+			ids[index] = atol(task->d_name);
+	}
+	if (tasks)
+		closedir(tasks);
+}
+
+static int query_cpus_fast(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	_cleanup_free_ long *ids = calloc(kvm->cpu_count + 1, sizeof(*ids));
+
+	(void)arguments;
+	(void)error;
+	if (!ids)
+		return -ENOMEM;
+	find_threads(ids, kvm->cpu_count);
+	*result = json_array();
+	for (unsigned int i = 0; i < kvm->cpu_count; i++) {
+		char path[48];
+
+		snprintf(path, sizeof(path), "/machine/cpu[%u]", i);
+		json_array_append_new(*result, json_pack("{s:i,s:s,s:I,s:s,s:{s:i,s:i,s:i}}", "cpu-index", (int)i,
+							 "qom-path", path, "thread-id", (json_int_t)ids[i], "target",
+							 target_name(), "props", "socket-id", 0, "core-id", (int)i,
+							 "thread-id", 0));
+	}
+	return *result ? 0 : -ENOMEM;
+}
+SIMPLE_COMMAND(query_cpus_fast, "query-cpus-fast", "The vCPUs and their threads");
+
+static int query_name(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	(void)arguments;
+	(void)error;
+	*result = json_pack("{s:s}", "name", control_name(kvm));
+	return *result ? 0 : -ENOMEM;
+}
+SIMPLE_COMMAND(query_name, "query-name", "The VM's name");
+
+static int query_kvm(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	(void)kvm;
+	(void)arguments;
+	(void)error;
+	*result = json_pack("{s:b,s:b}", "enabled", 1, "present", 1);
+	return *result ? 0 : -ENOMEM;
+}
+SIMPLE_COMMAND(query_kvm, "query-kvm", "Whether KVM is used: it is");
+
+static int query_target(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	(void)kvm;
+	(void)arguments;
+	(void)error;
+	*result = json_pack("{s:s}", "arch", target_name());
+	return *result ? 0 : -ENOMEM;
+}
+SIMPLE_COMMAND(query_target, "query-target", "The guest's architecture");
+
+/* ---- the VM's life ---- */
+
+static int stop(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	(void)arguments;
+	(void)result;
+	(void)error;
+	return kvm_user_pause(kvm);
+}
+SIMPLE_COMMAND(stop, "stop", "Pause the guest");
+
+static int cont(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	(void)arguments;
+	(void)result;
+	(void)error;
+	return kvm_user_resume(kvm);
+}
+SIMPLE_COMMAND(cont, "cont", "Let the guest go on");
+
+static int quit(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	(void)arguments;
+	(void)result;
+	(void)error;
+	kvm_end_request(kvm, KVM_END_QUIT);
+	return 0;
+}
+SIMPLE_COMMAND(quit, "quit", "Cut the power: the VM ends at once");
+
+static int system_powerdown(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	int r = kvm_power_button(kvm);
+
+	(void)arguments;
+	(void)result;
+	return r == -EOPNOTSUPP ? fail(error, EOPNOTSUPP, "This machine has no power button") : r;
+}
+SIMPLE_COMMAND(system_powerdown, "system_powerdown", "Press the power button");
+
+static int system_reset(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	(void)arguments;
+	(void)result;
+	(void)error;
+	return kvm_reset(kvm);
+}
+SIMPLE_COMMAND(system_reset, "system_reset", "Restart the machine in place");
+
+static int inject_nmi(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	const json_t *cpu = json_object_get(arguments, "cpu");
+	json_int_t index = json_integer_value(cpu);
+	int r;
+
+	(void)result;
+	if (!arch_has_nmi)
+		return fail(error, EOPNOTSUPP, "This architecture has no NMI");
+	if (!cpu) {
+		r = kvm_nmi(kvm);
+	} else {
+		if (!json_is_integer(cpu) || index < 0 || index >= (json_int_t)kvm->cpu_count)
+			return fail(error, EINVAL, "There is no such vCPU");
+		kvm_cpu_request(kvm->cpus[index], CPU_REQUEST_NMI);
+		r = 0;
+	}
+	return r;
+}
+
+static const char *const inject_nmi_arguments[] = { "cpu", NULL };
+static struct qmp_command inject_nmi_command = {
+	.name = "inject-nmi", .help = "An NMI to every vCPU, or to one", .arguments = inject_nmi_arguments,
+	.run = inject_nmi };
+QMP_COMMAND(inject_nmi_command);
+
+/* ---- for lkvm's own commands ---- */
+
+static int x_lkvm_info(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	uint64_t uptime = kvm->started_ns ? event_now_ns() - kvm->started_ns : 0;
+
+	(void)arguments;
+	(void)error;
+	*result = json_pack("{s:i,s:s,s:s,s:i,s:I,s:f}", "pid", (int)getpid(), "name", control_name(kvm), "state",
+			    status_name(kvm), "vcpus", (int)kvm->cpu_count, "memory", (json_int_t)kvm->ram_size,
+			    "uptime", (double)(uptime / 1000000) / 1e3);
+	return *result ? 0 : -ENOMEM;
+}
+SIMPLE_COMMAND(x_lkvm_info, "x-lkvm-info", "What `lkvm list` shows");
+
+static void dump_state(struct kvm *kvm, bool registers, bool devices, int fd)
+{
+	for (unsigned int i = 0; registers && i < kvm->cpu_count; i++) {
+		dprintf(fd, "vCPU %u:\n", i);
+		arch_cpu_dump(kvm->cpus[i], fd);
+	}
+	if (devices) {
+		struct state_writer writer = { .data = NULL };
+
+		devices_save(kvm, &writer);
+		state_print_stream(&writer, fd);
+		state_writer_free(&writer);
+	}
+}
+
+/* The dump is written to a file of memory and sent as one string, cut to what a client can be expected to hold. */
+static json_t *file_string(int fd)
+{
+	off_t length = MIN(lseek(fd, 0, SEEK_END), (off_t)MIB(1));
+	_cleanup_free_ char *text = malloc((size_t)length + 1);
+
+	if (length < 0 || !text || pread(fd, text, (size_t)length, 0) != length)
+		return NULL;
+	/* kernel bytes may be shown as text: what isn't ASCII could not be sent as JSON */
+	for (off_t i = 0; i < length; i++)
+		if ((unsigned char)text[i] >= 0x7f || (text[i] < ' ' && text[i] != '\n' && text[i] != '\t'))
+			text[i] = '?';
+	return json_stringn(text, (size_t)length);
+}
+
+static int x_lkvm_debug(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	const char *what = json_string_value(json_object_get(arguments, "what"));
+	bool registers = !what || strcmp(what, "registers") == 0;
+	bool devices = !what || strcmp(what, "devices") == 0;
+	_cleanup_close_ int fd = -1;
+	json_t *text;
+	int r;
+
+	if (!registers && !devices)
+		return fail(error, EINVAL, "'what' is one of: registers, devices");
+	if (!kvm->started_ns)
+		return fail(error, EAGAIN, "The guest has not started yet");
+	fd = memfd_create("lkvm-debug", MFD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	r = kvm_pause(kvm);
+	if (r < 0)
+		return r;
+	dump_state(kvm, registers, devices, fd);
+	kvm_resume(kvm);
+	text = file_string(fd);
+	if (!text)
+		return -ENOMEM;
+	*result = json_pack("{s:o}", "text", text);
+	return *result ? 0 : -ENOMEM;
+}
+
+static const char *const debug_arguments[] = { "what", NULL };
+static struct qmp_command debug_command = {
+	.name = "x-lkvm-debug", .help = "Registers and device state as text", .arguments = debug_arguments,
+	.run = x_lkvm_debug };
+QMP_COMMAND(debug_command);

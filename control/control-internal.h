@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of control/ share; nobody else includes it.
+ */
+#ifndef CONTROL_CONTROL_INTERNAL_H
+#define CONTROL_CONTROL_INTERNAL_H
+
+#include <sys/un.h>
+
+#include "kvm/control.h"
+
+/* ---- path.c: where sockets are ---- */
+
+/** control_address() - the address of VM @name's socket in the directory open as @dir_fd, called @dir */
+int __must_check control_address(struct sockaddr_un *address, const char *dir, int dir_fd, const char *name);
+/** control_open_directory() - opened and locked against others that bind or clear away; close it to unlock */
+int __must_check control_open_directory(const char *dir);
+/** control_probe() - 0 if somebody listens at @address, -ECONNREFUSED for a dead socket, other negative errno */
+int __must_check control_probe(const struct sockaddr_un *address);
+/** control_remove_dead() - takes away VM @name's socket if nobody listens there */
+void control_remove_dead(const char *dir, const char *name);
+
+/* ---- qmp.c: the protocol, without sockets ---- */
+
+/** struct qmp_session - one client's side of the protocol */
+struct qmp_session {
+	struct kvm *kvm;
+	bool negotiated;	/* qmp_capabilities came: commands and events flow */
+	unsigned int errors;	/* messages that were no JSON */
+};
+
+/** struct qmp_framer - finds the ends of JSON objects in a stream of bytes */
+struct qmp_framer {
+	unsigned int depth;
+	bool in_string, escaped, garbage;
+};
+
+#define QMP_MESSAGE_MAX		KIB(64)
+#define QMP_DEPTH_MAX		64
+
+/**
+ * qmp_frame() - looks for the end of a message
+ * @scanned: in and out: how many bytes of @data have been looked at
+ *
+ * Returns true when the message ends at *@scanned; false: more bytes are needed. What is no JSON object ends
+ * at its newline.
+ */
+bool qmp_frame(struct qmp_framer *framer, const char *data, size_t length, size_t *scanned);
+
+/** qmp_greeting(), qmp_handle(), qmp_event() - new text of what to send, without the newline; NULL: no memory */
+char *qmp_greeting(void);
+char *qmp_handle(struct qmp_session *session, const char *message, size_t length);
+char *qmp_event(const char *name, json_t *data);
+
+/** qmp_command_first() - all commands, sorted by name */
+const struct qmp_command *qmp_command_first(void);
+
+/** control_name() - the name that the socket has: kvm->name, or that with a number where it was taken */
+const char *control_name(struct kvm *kvm);
+
+#endif

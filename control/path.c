@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Where control sockets are, for both sides: $XDG_RUNTIME_DIR/lkvm, else ~/.lkvm.
+ *
+ * A VM that was killed leaves its socket behind. Nobody listens there, so whoever comes across it takes it
+ * away, under a lock of the directory: else it might be the socket of a VM that has bound but not listened
+ * yet. Blocking here is for as long as another lkvm makes three system calls.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "control-internal.h"
+#include "kvm/log.h"
+
+#define SOCKET_SUFFIX ".sock"
+
+/* Ours, and closed to all others: whoever may write here could put sockets in a VM's place. */
+static int check_directory(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	if (st.st_uid != geteuid())
+		return -EPERM;
+	if ((st.st_mode & 077) && chmod(path, 0700) < 0)
+		return -errno;
+	return 0;
+}
+
+int control_directory(char **path, bool create)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR"), *home = getenv("HOME");
+	_cleanup_free_ char *dir = NULL;
+	int r;
+
+	/* a login without a session may have the variable and not the directory */
+	if (runtime && *runtime == '/' && access(runtime, X_OK) == 0)
+		r = asprintf(&dir, "%s/lkvm", runtime);
+	else if (home && *home == '/')
+		r = asprintf(&dir, "%s/.lkvm", home);
+	else
+		return -ENOENT;
+	if (r < 0) {
+		dir = NULL;
+		return -ENOMEM;
+	}
+	if (create && mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	r = check_directory(dir);
+	if (r == 0)
+		*path = take_pointer(&dir);
+	return r;
+}
+
+int control_address(struct sockaddr_un *address, const char *dir, int dir_fd, const char *name)
+{
+	int length;
+
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	length = snprintf(address->sun_path, sizeof(address->sun_path), "%s/%s" SOCKET_SUFFIX, dir, name);
+	if (length > 0 && (size_t)length < sizeof(address->sun_path))
+		return 0;
+	/* sun_path holds 107 characters; a descriptor is a short name for a long path */
+	length = snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d/%s" SOCKET_SUFFIX, dir_fd,
+			  name);
+	if (length > 0 && (size_t)length < sizeof(address->sun_path))
+		return 0;
+	return log_error(ENAMETOOLONG, "control socket: the name '%s' is too long", name);
+}
+
+int control_open_directory(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	/* without a lock (some network file systems) two starts in the same instant may collide, no more */
+	(void)!flock(fd, LOCK_EX);
+	return fd;
+}
+
+int control_probe(const struct sockaddr_un *address)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
+		return 0;
+	return -errno;
+}
+
+void control_remove_dead(const char *dir, const char *name)
+{
+	_cleanup_close_ int dir_fd = control_open_directory(dir);
+	struct sockaddr_un address;
+
+	if (dir_fd >= 0 && control_address(&address, dir, dir_fd, name) == 0 &&
+	    control_probe(&address) == -ECONNREFUSED)
+		unlink(address.sun_path);
+}
