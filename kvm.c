@@ -360,6 +360,8 @@ int kvm_init(struct kvm *kvm, const struct init_options *options)
 
 void kvm_exit(struct kvm *kvm)
 {
+	/* Each irqfd, ioeventfd or zone taken off alone costs a grace period in the kernel, 4 ms and more. */
+	kvm->closing = true;
 	init_unwind(kvm, &kvm->init_done);
 }
 

@@ -2,8 +2,9 @@
 /*
  * Interrupt lines and messages on KVM's irqfds, and the one GSI routing table behind them.
  *
- * irqs->lock guards the table and which GSIs are taken; it is taken by the main thread, and by whoever
- * routes a message (a vCPU that writes an MSI-X table entry), and is innermost. Raising takes no lock.
+ * irqs->lock guards the table, which GSIs are taken, and a line's irqfd while it is made; it is taken by the
+ * main thread, and by whoever routes a message (a vCPU that writes an MSI-X table entry) or raises a line for
+ * the first time; an event loop's lock comes after it. Raising takes no lock otherwise.
  */
 #include <linux/kvm.h>
 #include <string.h>
@@ -21,7 +22,7 @@
 
 struct irqs {
 	pthread_mutex_t lock;
-	bool ready;			/* main thread: the chip takes irqfds */
+	struct log_limit log;
 	struct irq_line *lines;		/* main thread */
 	uint8_t *line_taken;		/* main thread: arch_irq_lines() of them; allocated ones */
 	struct kvm_irq_routing *table;	/* lines first, then messages, densely */
@@ -52,6 +53,8 @@ static int irqs_commit_locked(struct kvm *kvm)
 {
 	struct irqs *irqs = kvm->irqs;
 
+	if (kvm->closing)
+		return 0;
 	irqs->table->nr = (uint32_t)(irqs->line_entries + irqs->message_entries);
 	irqs->table->flags = 0;
 	return ioctl(kvm->vm_fd, KVM_SET_GSI_ROUTING, irqs->table) < 0 ? -errno : 0;
@@ -75,6 +78,8 @@ static int irqfd_set(struct kvm *kvm, int fd, int resample_fd, uint32_t gsi, boo
 		.flags = add ? 0 : KVM_IRQFD_FLAG_DEASSIGN,
 	};
 
+	if (!add && kvm->closing)
+		return 0;
 	if (add && resample_fd >= 0) {
 		irqfd.flags |= KVM_IRQFD_FLAG_RESAMPLE;
 		irqfd.resamplefd = (uint32_t)resample_fd;
@@ -93,16 +98,6 @@ static void eventfd_signal(int fd)
 
 /* ---- lines ---- */
 
-static int irq_line_bind(struct irq_line *line)
-{
-	int result = irqfd_set(line->kvm, line->fd, line->resample_fd, line->gsi, true);
-
-	if (result)
-		return log_errno(result, "interrupt line %u", line->gsi);
-	line->bound = true;
-	return 0;
-}
-
 /* KVM dropped the line at the guest's EOI: up again if the cause is still there. */
 static void irq_line_resample(struct event_source *source, uint32_t events)
 {
@@ -113,7 +108,41 @@ static void irq_line_resample(struct event_source *source, uint32_t events)
 	if (read(line->resample_fd, &count, sizeof(count)) < 0)
 		return;
 	if (atomic_load(&line->raised))
-		eventfd_signal(line->fd);
+		eventfd_signal(atomic_load(&line->fd));
+}
+
+static int irq_line_bind_locked(struct irq_line *line)
+{
+	_cleanup_close_ int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int result = fd < 0 ? -errno : 0;
+
+	if (!result && line->trigger == IRQ_LEVEL && line->resample_fd < 0) {
+		line->resample_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		result = line->resample_fd < 0 ? -errno :
+			 event_add(line->kvm->loop, &line->resample, line->resample_fd, EPOLLIN, irq_line_resample);
+	}
+	if (!result)
+		result = irqfd_set(line->kvm, fd, line->resample_fd, line->gsi, true);
+	if (!result)
+		atomic_store(&line->fd, take_fd(&fd));
+	return result;
+}
+
+static void irq_line_signal(struct irq_line *line)
+{
+	struct irqs *irqs = line->kvm->irqs;
+	int result = 0;
+
+	if (atomic_load_explicit(&line->fd, memory_order_acquire) < 0) {
+		pthread_mutex_lock(&irqs->lock);
+		if (atomic_load(&line->fd) < 0)
+			result = irq_line_bind_locked(line);
+		pthread_mutex_unlock(&irqs->lock);
+	}
+	if (result)
+		log_guest(&irqs->log, "interrupt line %u can't be raised: %s", line->gsi, strerrordesc_np(-result));
+	else
+		eventfd_signal(atomic_load_explicit(&line->fd, memory_order_relaxed));
 }
 
 static int irq_line_check(const struct irqs *irqs, uint32_t gsi, enum irq_trigger trigger)
@@ -137,21 +166,10 @@ int irq_line_init(struct kvm *kvm, struct irq_line *line, uint32_t gsi, enum irq
 	line->gsi = gsi;
 	line->trigger = trigger;
 	line->resample_fd = -1;
-	line->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (line->fd < 0)
-		return log_errno(errno, "interrupt line %u", gsi);
-	if (trigger == IRQ_LEVEL) {
-		line->resample_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		result = line->resample_fd < 0 ? log_errno(errno, "interrupt line %u", gsi) :
-			 event_add(kvm->loop, &line->resample, line->resample_fd, EPOLLIN, irq_line_resample);
-	}
+	atomic_init(&line->fd, -1);
 	line->next = kvm->irqs->lines;
 	kvm->irqs->lines = line;
-	if (!result && kvm->irqs->ready)
-		result = irq_line_bind(line);
-	if (result)
-		irq_line_exit(line);
-	return result;
+	return 0;
 }
 
 void irq_line_exit(struct irq_line *line)
@@ -164,27 +182,26 @@ void irq_line_exit(struct irq_line *line)
 		;
 	if (*at)
 		*at = line->next;
-	if (line->bound)
-		irqfd_set(line->kvm, line->fd, -1, line->gsi, false);
-	if (line->resample.loop)
-		event_del(&line->resample);
+	if (atomic_load(&line->fd) >= 0) {
+		irqfd_set(line->kvm, atomic_load(&line->fd), -1, line->gsi, false);
+		close(atomic_load(&line->fd));
+	}
+	event_del(&line->resample);
 	if (line->resample_fd >= 0)
 		close(line->resample_fd);
-	if (line->fd >= 0)
-		close(line->fd);
 	line->kvm = NULL;
 }
 
 void irq_line_pulse(struct irq_line *line)
 {
-	eventfd_signal(line->fd);
+	irq_line_signal(line);
 }
 
 void irq_line_set(struct irq_line *line, bool pending)
 {
 	/* Going up twice between two EOIs is harmless and costs a write, so only changes are told. */
 	if (!atomic_exchange(&line->raised, pending) && pending)
-		eventfd_signal(line->fd);
+		irq_line_signal(line);
 }
 
 int irq_line_alloc(struct kvm *kvm)
@@ -221,10 +238,7 @@ int irq_chip_ready(struct kvm *kvm)
 	pthread_mutex_unlock(&irqs->lock);
 	if (result)
 		return log_errno(result, "interrupt routing");
-	irqs->ready = true;
-	for (struct irq_line *line = irqs->lines; line && !result; line = line->next)
-		result = irq_line_bind(line);
-	return result;
+	return 0;
 }
 
 /* ---- messages ---- */

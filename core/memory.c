@@ -67,7 +67,7 @@ static uint64_t region_read(const struct flat_range *range, uint64_t offset, uns
 
 static void region_write(const struct flat_range *range, uint64_t offset, unsigned int size, uint64_t value)
 {
-	const struct region *region = range->region;
+	struct region *region = range->region;
 
 	if (region->kind == REGION_ROM)
 		return;
@@ -82,6 +82,8 @@ static void region_write(const struct flat_range *range, uint64_t offset, unsign
 			return;
 		region->ops->write(region->device, offset + done, (value >> (done * 8)) & io_mask(piece), piece);
 	}
+	if (region->coalesced)
+		region_count_coalesced(region, offset);
 }
 
 bool space_io_read(struct address_space *space, uint64_t address, unsigned int size, uint64_t *value)

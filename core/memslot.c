@@ -59,6 +59,8 @@ static int memslot_set(struct memslots *slots, size_t index, const struct memslo
 		.userspace_addr = (uintptr_t)slot->host,
 	};
 
+	if (!present && slots->kvm->closing)
+		return 0;
 	if (ioctl(slots->kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
 		return log_errno(errno, "guest memory at 0x%llx, %llu bytes",
 				 (unsigned long long)slot->gpa, (unsigned long long)slot->size);
@@ -171,6 +173,8 @@ static int doorbell_set(struct kvm *kvm, uint64_t address, const struct doorbell
 			 (add ? 0U : KVM_IOEVENTFD_FLAG_DEASSIGN),
 	};
 
+	if (!add && kvm->closing)
+		return 0;
 	return ioctl(kvm->vm_fd, KVM_IOEVENTFD, &ioeventfd) < 0 ? -errno : 0;
 }
 
@@ -182,6 +186,8 @@ static int coalesced_set(struct kvm *kvm, uint64_t address, uint64_t size, bool 
 		.pio = pio,
 	};
 
+	if (!add && kvm->closing)
+		return 0;
 	if (pio && !kvm_check_extension(kvm, KVM_CAP_COALESCED_PIO))
 		return -EOPNOTSUPP;
 	if (ioctl(kvm->vm_fd, add ? KVM_REGISTER_COALESCED_MMIO : KVM_UNREGISTER_COALESCED_MMIO, &zone) < 0)

@@ -183,7 +183,8 @@ static int bindings_of_range(const struct flat_range *range, struct space_bindin
 			result = binding_append(list, count, (struct space_binding){
 				.address = range->base + (bell->offset - range->offset), .doorbell = bell });
 	for (struct coalesced *zone = region->coalesced; zone && !result; zone = zone->next)
-		if (range_contains(range->offset, range->size, zone->offset, zone->size))
+		if (atomic_load(&zone->writes) >= COALESCE_AFTER &&
+		    range_contains(range->offset, range->size, zone->offset, zone->size))
 			result = binding_append(list, count, (struct space_binding){
 				.address = range->base + (zone->offset - range->offset), .size = zone->size });
 	return result;
@@ -425,6 +426,23 @@ int region_coalesce(struct region *region, struct coalesced *coalesced)
 		pthread_mutex_unlock(&space->lock);
 	}
 	return result;
+}
+
+void region_count_coalesced(struct region *region, uint64_t offset)
+{
+	struct address_space *space = region->space;
+
+	for (struct coalesced *zone = region->coalesced; zone; zone = zone->next) {
+		if (!range_contains(zone->offset, zone->size, offset, 1) ||
+		    atomic_load_explicit(&zone->writes, memory_order_relaxed) >= COALESCE_AFTER)
+			continue;
+		if (atomic_fetch_add(&zone->writes, 1) != COALESCE_AFTER - 1 || !space)
+			continue;
+		pthread_mutex_lock(&space->lock);
+		if (space_changed_locked(space))
+			log_debug("address space %s: writes to %s stay uncoalesced", space->name, region->name);
+		pthread_mutex_unlock(&space->lock);
+	}
 }
 
 void region_uncoalesce(struct region *region, struct coalesced *coalesced)

@@ -27,16 +27,16 @@ struct irq_line {
 	struct kvm *kvm;
 	uint32_t gsi;
 	enum irq_trigger trigger;
-	int fd;			/* irqfd's eventfd */
+	atomic_int fd;		/* irqfd's eventfd; -1 until the line is raised for the first time */
 	int resample_fd;	/* level: signalled by KVM at the EOI, or -1 */
 	atomic_bool raised;	/* level: the owner's cause is pending */
-	bool bound;		/* the irqfd is set in KVM */
 	struct event_source resample;
 	struct irq_line *next;	/* all lines of the VM */
 };
 
 /**
- * irq_line_init() - a line to @gsi; lines made before the chip is ready (arm64's GIC) are bound when it is
+ * irq_line_init() - a line to @gsi; its irqfd is made when it is first raised, since each costs the VM's end
+ * some milliseconds in the kernel, and most lines are never used. Not raised before the chip is ready.
  * @trigger: how the firmware tables describe it (x86 ISA and arm64 serial: edge; PCI INTx and SCI: level)
  *
  * Returns 0, -EINVAL for a GSI that is no line, -EBUSY if it is taken by an edge line, or KVM's error.
@@ -89,7 +89,7 @@ void irq_message_raise(struct irq_message *message);
 /** irq_message_consume() - true if the eventfd was signalled while unrouted (MSI-X pending bit); clears it */
 bool irq_message_consume(struct irq_message *message);
 
-/** irq_chip_ready() - the interrupt controller is complete: binds the lines made so far; from arch code, once */
+/** irq_chip_ready() - the interrupt controller is complete and takes irqfds: sets the routes; from arch code, once */
 int __must_check irq_chip_ready(struct kvm *kvm);
 
 #endif

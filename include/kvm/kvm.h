@@ -69,6 +69,7 @@ struct kvm {
 	unsigned int cpu_max;		/* KVM's ceiling */
 
 	struct event_loop *loop;	/* the main loop, from kvm_create() on */
+	bool closing;			/* main thread, no vCPU runs: what KVM frees with the VM needs no call of its own */
 
 	struct address_space memory;	/* guest physical */
 	struct address_space ports;	/* x86 I/O ports: 64 KiB; arm64: the PCI I/O window */

@@ -100,12 +100,19 @@ struct doorbell {
 	struct doorbell *next;
 };
 
-/** struct coalesced - writes in this part may reach the device late, but before any other access exits */
+/**
+ * struct coalesced - writes in this part may reach the device late, but before any other access exits
+ *
+ * KVM is told after COALESCE_AFTER writes: a zone costs the VM's end some milliseconds in the kernel, which a
+ * guest that hardly uses it should not pay.
+ */
 struct coalesced {
 	uint64_t offset;
 	uint64_t size;
+	atomic_uint writes;		/* counted by the vCPUs until it is active */
 	struct coalesced *next;
 };
+#define COALESCE_AFTER	64
 
 void region_init_ram(struct region *region, const char *name, void *host, uint64_t size, int fd, uint64_t fd_offset);
 void region_init_rom(struct region *region, const char *name, void *host, uint64_t size, int fd, uint64_t fd_offset);
@@ -203,6 +210,9 @@ void region_uncoalesce(struct region *region, struct coalesced *coalesced);
  */
 void address_space_begin(struct address_space *space);
 int __must_check address_space_commit(struct address_space *space);
+
+/** region_count_coalesced() - a write of the guest's reached @offset by an exit; for core/memory.c */
+void region_count_coalesced(struct region *region, uint64_t offset);
 
 /** address_space_find() - the range that holds @address, or NULL; inside an RCU read section */
 const struct flat_range *address_space_find(struct address_space *space, uint64_t address);
