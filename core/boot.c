@@ -222,13 +222,13 @@ static void boot_exit(struct kvm *kvm)
 
 static const struct option_def boot_options[] = {
 	{ .name = "kernel", .letter = 'k', .type = OPTION_STRING, .argument = "FILE",
-	  .help = "kernel to boot (default: one that was built here, or the newest in /boot)" },
+	  .help = "Kernel to boot (default: one that was built here, or the newest in /boot)" },
 	{ .name = "initrd", .letter = 'i', .type = OPTION_STRING, .argument = "FILE",
-	  .help = "initial RAM disk" },
+	  .help = "Initial RAM disk" },
 	{ .name = "params", .letter = 'p', .type = OPTION_STRING, .argument = "PARAMS",
-	  .help = "kernel command line, behind the defaults (--nodefaults: without them)" },
+	  .help = "Kernel command line, behind the defaults (--nodefaults: without them)" },
 	{ .name = "boot", .type = OPTION_STRING, .argument = "PROTOCOL",
-	  .help = "boot protocol (default: the best for the kernel's kind)" },
+	  .help = "Boot protocol (default: the best for the kernel's kind)" },
 };
 RUN_OPTIONS(boot_options_group, "Kernel options", boot_options);
 

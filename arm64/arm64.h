@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of arm64/ tell each other: the machine's map, the VM's and the vCPU's own state.
+ *
+ *	0x00010000	PCI I/O window, 64 KiB (ports 0 to 0xffff)
+ *	0x01000000	16550 UARTs
+ *	0x01010000	PL031 RTC
+ *	0x01020000	stolen time, 64 bytes a vCPU
+ *	0x01030000	PL061 GPIO (the power key)
+ *	0x02000000	flash (later)
+ *	0x03000000	virtio-mmio, 16 MiB
+ *	    ...		GICv3 ITS and redistributors, downwards from the distributor
+ *	0x3ffc0000	GICv2m frame
+ *	0x3ffd0000	GICv2 CPU interface
+ *	0x3fff0000	GIC distributor
+ *	0x40000000	PCI ECAM, 256 MiB
+ *	0x50000000	PCI memory, 768 MiB
+ *	0x80000000	RAM, and behind it the 64-bit PCI window
+ */
+#ifndef ARM64_ARM64_H
+#define ARM64_ARM64_H
+
+#include <linux/kvm.h>
+
+#include "gic.h"
+#include "kvm/arch.h"
+#include "kvm/kvm.h"
+
+#define ARM64_PCI_IO_WINDOW	0x10000ULL
+#define ARM64_RTC_BASE		0x1010000ULL
+#define ARM64_PVTIME_BASE	0x1020000ULL
+#define ARM64_PVTIME_SIZE	0x10000ULL
+#define ARM64_GPIO_BASE		0x1030000ULL
+#define ARM64_VIRTIO_MMIO_BASE	0x3000000ULL
+#define ARM64_VIRTIO_MMIO_SIZE	0x1000000ULL
+#define ARM64_PCI_ECAM_BASE	0x40000000ULL
+#define ARM64_PCI_ECAM_SIZE	0x10000000ULL
+#define ARM64_PCI_MMIO_BASE	0x50000000ULL
+#define ARM64_PCI_MMIO_SIZE	0x30000000ULL
+#define ARM64_RAM_BASE		0x80000000ULL
+
+/* SPIs by their GSI: PCI's four lines, then what irq_line_alloc() gives out, then GICv2m's messages. */
+#define ARM64_SPI_PCI		0
+#define ARM64_SPI_ALLOC		4
+#define ARM64_SPI_V2M		128
+#define ARM64_SPI_COUNT		256
+#define ARM64_SPI_INTID(spi)	((spi) + 32)
+
+/* PPIs, as INTIDs less 16, which is how device trees count them */
+#define ARM64_PPI_TIMER_SECURE	13
+#define ARM64_PPI_TIMER_PHYS	14
+#define ARM64_PPI_TIMER_VIRT	11
+#define ARM64_PPI_TIMER_HYP	10
+#define ARM64_PPI_PMU		7
+
+/** struct arm64_vm - the architecture's state of a VM; main thread, constant once the machine is built */
+struct arm64_vm {
+	struct platform_layout layout;
+	struct gic gic;
+	struct log_limit nisv_log;
+	/* stolen time: NULL without it */
+	void *pvtime;
+	struct region pvtime_region;
+};
+
+/** arm64_vm() - the VM's, from arch_vm_init() on */
+struct arm64_vm *arm64_vm(const struct kvm *kvm);
+
+struct kvm_cpu_arch {
+	struct kvm_vcpu_init init;	/* the same at every reset: KVM wants that */
+	uint64_t mpidr;			/* affinity fields only */
+};
+
+/** cpu_get_register(), cpu_set_register() - one register by KVM's ID; no message; vCPU not running */
+int __must_check cpu_get_register(const struct kvm_cpu *cpu, uint64_t id, uint64_t *value);
+int __must_check cpu_set_register(const struct kvm_cpu *cpu, uint64_t id, uint64_t value);
+
+#define CPU_CORE_REGISTER(member) \
+	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | (offsetof(struct kvm_regs, member) / sizeof(uint32_t)))
+#define CPU_REGISTER_X(n)	(CPU_CORE_REGISTER(regs.regs[0]) + 2 * (n))
+#define CPU_MPIDR_EL1		ARM64_SYS_REG(3, 0, 0, 0, 5)
+#define CPU_SCTLR_EL1		ARM64_SYS_REG(3, 0, 1, 0, 0)
+#define CPU_TTBR0_EL1		ARM64_SYS_REG(3, 0, 2, 0, 0)
+#define CPU_TTBR1_EL1		ARM64_SYS_REG(3, 0, 2, 0, 1)
+#define CPU_TCR_EL1		ARM64_SYS_REG(3, 0, 2, 0, 2)
+#define CPU_ESR_EL1		ARM64_SYS_REG(3, 0, 5, 2, 0)
+#define CPU_FAR_EL1		ARM64_SYS_REG(3, 0, 6, 0, 0)
+#define CPU_VBAR_EL1		ARM64_SYS_REG(3, 0, 12, 0, 0)
+
+/** cpu_set_attribute() - a vCPU attribute by group; 0, or negative errno without a message */
+int __must_check cpu_set_attribute(const struct kvm_cpu *cpu, uint32_t group, uint64_t attribute, const void *value);
+bool cpu_has_attribute(const struct kvm_cpu *cpu, uint32_t group, uint64_t attribute);
+
+/** struct boot_entry - where vCPU 0 starts, decided by the boot protocol: boot->private points to it */
+struct boot_entry {
+	uint64_t pstate, pc;
+	uint64_t x[4];		/* r0 to r3 of a 32-bit guest */
+};
+
+#endif
