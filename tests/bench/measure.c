@@ -3,12 +3,17 @@
  * Measures whole runs of commands that use KVM, in turn, so that a machine whose speed drifts does them
  * equal harm: exec to first KVM_RUN, whole life, CPU time.
  *
- *	measure [-n RUNS] [-f] NAME COMMAND... [+ NAME COMMAND...]...
+ *	measure [-n RUNS] [-f | -o MARKER | -s MARKER] NAME COMMAND... [+ NAME COMMAND...]...
  *
- * Without -f: runs each command to its end and times its life and its CPU seconds. With -f: exec to the first
- * KVM_RUN of any of its threads, seen by a seccomp filter that stops just that ioctl for the tracer; the
- * command is killed there. Prints one line a run: NAME life_us cpu_us status, or NAME first_us.
+ * Prints one line a run:
+ *	no option	NAME life_us cpu_us status	to the command's end
+ *	-f		NAME first_us			to the first KVM_RUN of any of its threads, seen by a seccomp
+ *							filter that stops just that ioctl for the tracer
+ *	-o MARKER	NAME marker_us			until MARKER stands in its output
+ *	-s MARKER	NAME rss_kb private_kb guest_kb	its memory then, without the mappings of guest RAM
+ * All but the first kill the command at that point. -1 stands for a command that ended too early.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/kvm.h>
@@ -126,15 +131,101 @@ static void measure_first(const char *name, char **command)
 	}
 }
 
+/* Guest RAM is a mapping of this size or more: nothing else of a VMM is that large and resident. */
+#define GUEST_MAPPING_KB	(64 * 1024)
+
+static void print_memory(const char *name, pid_t pid)
+{
+	unsigned long rss = 0, private = 0, guest = 0, size = 0, value;
+	char path[64], line[512];
+	FILE *smaps;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	smaps = fopen(path, "r");
+	while (smaps && fgets(line, sizeof(line), smaps)) {
+		if (sscanf(line, "Size: %lu", &value) == 1)
+			size = value;
+		else if (sscanf(line, "Rss: %lu", &value) == 1)
+			*(size >= GUEST_MAPPING_KB ? &guest : &rss) += value;
+		else if (size < GUEST_MAPPING_KB && (sscanf(line, "Private_Clean: %lu", &value) == 1 ||
+						     sscanf(line, "Private_Dirty: %lu", &value) == 1))
+			private += value;
+	}
+	if (smaps)
+		fclose(smaps);
+	printf("%s %lu %lu %lu\n", name, rss, private, guest);
+}
+
+/* Reads until the marker has come; what came before is kept only as far as the marker could begin in it. */
+static int wait_for_marker(int fd, const char *marker)
+{
+	size_t length = strlen(marker), have = 0;
+	char buffer[8192];
+	ssize_t got;
+
+	while ((got = read(fd, buffer + have, sizeof(buffer) - have)) != 0) {
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -1;
+		if (getenv("MEASURE_SHOW"))
+			fwrite(buffer + have, 1, (size_t)got, stderr);
+		have += (size_t)got;
+		if (memmem(buffer, have, marker, length))
+			return 0;
+		if (have >= length) {
+			memmove(buffer, buffer + have - (length - 1), length - 1);
+			have = length - 1;
+		}
+	}
+	return -1;
+}
+
+static void measure_marker(const char *name, char **command, const char *marker, int memory)
+{
+	double begin = now_us(), end;
+	int output[2], status, found;
+	pid_t child;
+
+	if (pipe(output))
+		return;
+	child = fork();
+	if (!child) {
+		quiet();
+		dup2(output[1], 1);
+		close(output[0]);
+		close(output[1]);
+		execvp(command[0], command);
+		_exit(127);
+	}
+	close(output[1]);
+	found = wait_for_marker(output[0], marker) == 0;
+	end = now_us();
+	if (!found)
+		printf("%s -1\n", name);
+	else if (!memory)
+		printf("%s %.0f\n", name, end - begin);
+	if (found && memory) {
+		sleep(1);
+		print_memory(name, child);
+	}
+	kill(child, SIGKILL);
+	close(output[0]);
+	waitpid(child, &status, 0);
+}
+
 int main(int argc, char **argv)
 {
-	int runs = 10, option, first = 0;
+	int runs = 10, option, first = 0, memory = 0;
+	const char *marker = NULL;
 
-	while ((option = getopt(argc, argv, "+n:f")) != -1) {
+	while ((option = getopt(argc, argv, "+n:fo:s:")) != -1) {
 		if (option == 'n')
 			runs = (int)strtol(optarg, NULL, 10);
 		else if (option == 'f')
 			first = 1;
+		else if (option == 'o' || option == 's')
+			marker = optarg, memory = option == 's';
 		else
 			return 2;
 	}
@@ -145,7 +236,10 @@ int main(int argc, char **argv)
 			argv[i] = NULL;
 	for (int run = 0; run < runs; run++) {
 		for (int at = 0; at + 1 < argc; ) {
-			(first ? measure_first : measure_life)(argv[at], argv + at + 1);
+			if (marker)
+				measure_marker(argv[at], argv + at + 1, marker, memory);
+			else
+				(first ? measure_first : measure_life)(argv[at], argv + at + 1);
 			fflush(stdout);
 			while (at < argc && argv[at])
 				at++;
