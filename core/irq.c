@@ -192,6 +192,15 @@ void irq_line_exit(struct irq_line *line)
 	line->kvm = NULL;
 }
 
+struct irq_line *irq_line_find(struct kvm *kvm, uint32_t gsi)
+{
+	struct irq_line *line = kvm->irqs->lines;
+
+	while (line && line->gsi != gsi)
+		line = line->next;
+	return line;
+}
+
 void irq_line_pulse(struct irq_line *line)
 {
 	irq_line_signal(line);

@@ -8,4 +8,7 @@
 int __must_check irqs_init(struct kvm *kvm);
 void irqs_exit(struct kvm *kvm);
 
+/** irq_line_find() - the line made last for @gsi, or NULL: its eventfd counts interrupts while no chip is there (tests) */
+struct irq_line *irq_line_find(struct kvm *kvm, uint32_t gsi);
+
 #endif

@@ -150,7 +150,11 @@ static void tty_leave_signals(void)
 int tty_take(int fd)
 {
 	struct termios *raw = &tty_owner.raw_mode;
+	unsigned int number;
 
+	/* The master of a pty that was made for the guest: its modes are nobody else's business. */
+	if (ioctl(fd, TIOCGPTN, &number) == 0)
+		return -ENOTTY;
 	if (atomic_load(&tty_owner.fd) >= 0)
 		return -EBUSY;
 	if (tcgetattr(fd, &tty_owner.cooked_mode) < 0)
