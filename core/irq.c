@@ -291,31 +291,17 @@ static void irq_message_drop_gsi_locked(struct irqs *irqs, struct irq_message *m
 	message->has_gsi = false;
 }
 
-static void irq_message_fill(const struct irq_message *message, struct kvm_irq_routing_entry *entry)
-{
-	bool has_device = kvm_check_extension(message->kvm, KVM_CAP_MSI_DEVID) > 0;
-
-	memset(entry, 0, sizeof(*entry));
-	entry->gsi = message->gsi;
-	entry->type = KVM_IRQ_ROUTING_MSI;
-	entry->u.msi.address_lo = (uint32_t)message->address;
-	entry->u.msi.address_hi = (uint32_t)(message->address >> 32);
-	entry->u.msi.data = message->data;
-	if (has_device) {
-		entry->flags = KVM_MSI_VALID_DEVID;
-		entry->u.msi.devid = message->device_id;
-	}
-}
-
 /* Takes a GSI if there is none yet, and writes the route; undone if KVM refuses. */
 static int irq_message_write_route_locked(struct irq_message *message)
 {
 	struct irqs *irqs = message->kvm->irqs;
 	bool fresh = !message->has_gsi;
-	struct kvm_irq_routing_entry *entry;
+	struct kvm_irq_routing_entry *entry, wanted;
 	int result;
 
-	result = irqs_grow_locked(irqs, irqs->line_entries + irqs->message_entries + 1);
+	result = arch_irq_route_message(message->kvm, message->address, message->data, message->device_id, &wanted);
+	if (!result)
+		result = irqs_grow_locked(irqs, irqs->line_entries + irqs->message_entries + 1);
 	if (!result && fresh)
 		result = irq_message_take_gsi_locked(irqs, message);
 	if (result)
@@ -323,7 +309,8 @@ static int irq_message_write_route_locked(struct irq_message *message)
 	entry = irqs_find_locked(irqs, message->gsi);
 	if (!entry)
 		entry = &irqs->table->entries[irqs->line_entries + irqs->message_entries++];
-	irq_message_fill(message, entry);
+	*entry = wanted;
+	entry->gsi = message->gsi;
 	result = irqs_commit_locked(message->kvm);
 	if (result && fresh)
 		irq_message_drop_gsi_locked(irqs, message);
@@ -332,6 +319,8 @@ static int irq_message_write_route_locked(struct irq_message *message)
 
 int irq_message_route(struct irq_message *message, uint64_t address, uint32_t data)
 {
+	uint64_t old_address = message->address;
+	uint32_t old_data = message->data;
 	int result = 0;
 
 	if (!message->has_gsi || message->address != address || message->data != data) {
@@ -340,6 +329,10 @@ int irq_message_route(struct irq_message *message, uint64_t address, uint32_t da
 		pthread_mutex_lock(&message->kvm->irqs->lock);
 		result = irq_message_write_route_locked(message);
 		pthread_mutex_unlock(&message->kvm->irqs->lock);
+		if (result) {
+			message->address = old_address;
+			message->data = old_data;
+		}
 	}
 	if (!result && !message->routed) {
 		result = irqfd_set(message->kvm, message->fd, -1, message->gsi, true);
