@@ -10,7 +10,7 @@
 #include "kvm/log.h"
 
 static const struct option_def help_options[] = {
-	{ .name = "man-options", .type = OPTION_FLAG, .help = "Print the man page's section on commands, in mdoc" },
+	{ .name = "man-options", .type = OPTION_FLAG },
 };
 
 static void man_command(const struct command *command)

@@ -15,6 +15,18 @@ static const char *argument_name(const struct option_def *def)
 	return def->argument ? def->argument : "VALUE";
 }
 
+/* Unless the argument's name says them already: --console serial|virtio */
+static bool lists_choices(const struct option_def *def)
+{
+	return def->choices && !strchr(argument_name(def), '|');
+}
+
+/* A row without help is for lkvm's own build and tests */
+static bool is_hidden(const struct option_def *def)
+{
+	return !def->help;
+}
+
 static void help_row(const struct option_def *def, int fd)
 {
 	char left[96];
@@ -30,8 +42,8 @@ static void help_row(const struct option_def *def, int fd)
 		dprintf(fd, "%s\n%*s", left, HELP_COLUMN, "");
 	else
 		dprintf(fd, "%-*s", HELP_COLUMN, left);
-	dprintf(fd, "%s", def->help ? def->help : "");
-	for (size_t i = 0; def->choices && def->choices[i]; i++)
+	dprintf(fd, "%s", def->help);
+	for (size_t i = 0; lists_choices(def) && def->choices[i]; i++)
 		dprintf(fd, "%s%s", i ? "|" : ": ", def->choices[i]);
 	if (def->fallback && def->type != OPTION_FLAG)
 		dprintf(fd, " (default: %s)", def->fallback);
@@ -50,7 +62,8 @@ void option_help(const struct option_group *groups, int fd)
 				strchr(group->title, ':') ? "" : ":");
 		title = group->title;
 		for (size_t i = 0; i < group->count; i++)
-			help_row(&group->options[i], fd);
+			if (!is_hidden(&group->options[i]))
+				help_row(&group->options[i], fd);
 	}
 }
 
@@ -67,6 +80,18 @@ static void man_text(const char *text, int fd)
 	}
 }
 
+/* mdoc takes a | for a delimiter, so "a|b" is spelt as three words */
+static void man_argument(const char *name, int fd)
+{
+	dprintf(fd, " Ar ");
+	for (; *name; name++) {
+		if (*name == '|')
+			dprintf(fd, " | Ar ");
+		else
+			dprintf(fd, "%c", *name);
+	}
+}
+
 static void man_row(const struct option_def *def, int fd)
 {
 	dprintf(fd, ".It ");
@@ -77,11 +102,11 @@ static void man_row(const struct option_def *def, int fd)
 		if (def->optional_argument)
 			dprintf(fd, " Ns Op = Ns Ar %s", argument_name(def));
 		else
-			dprintf(fd, " Ar %s", argument_name(def));
+			man_argument(argument_name(def), fd);
 	}
 	dprintf(fd, "\n");
-	man_text(def->help ? def->help : def->name, fd);
-	for (size_t i = 0; def->choices && def->choices[i]; i++) {
+	man_text(def->help, fd);
+	for (size_t i = 0; lists_choices(def) && def->choices[i]; i++) {
 		dprintf(fd, "%s", i ? " | " : ": ");
 		man_text(def->choices[i], fd);
 	}
@@ -104,7 +129,8 @@ void option_man(const struct option_group *groups, int fd)
 			dprintf(fd, ".Pp\n.Em %s\n.Bl -tag -width Ds\n", group->title);
 		title = group->title;
 		for (size_t i = 0; i < group->count; i++)
-			man_row(&group->options[i], fd);
+			if (!is_hidden(&group->options[i]))
+				man_row(&group->options[i], fd);
 		if (last)
 			dprintf(fd, ".El\n");
 	}

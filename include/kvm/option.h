@@ -31,7 +31,7 @@ struct option_def {
 	char letter;			/* short name or 0 */
 	enum option_type type;
 	const char *argument;		/* "FILE", for help */
-	const char *help;		/* one line */
+	const char *help;		/* one line; NULL: not shown to people */
 	const char *fallback;		/* default as text, or NULL: absent */
 	const char *const *choices;	/* OPTION_CHOICE: NULL-terminated */
 	uint64_t min, max;		/* OPTION_UINT, OPTION_SIZE; max 0: none */
