@@ -27,6 +27,14 @@ static bool is_hidden(const struct option_def *def)
 	return !def->help;
 }
 
+static bool shows_nothing(const struct option_group *group)
+{
+	for (size_t i = 0; i < group->count; i++)
+		if (!is_hidden(&group->options[i]))
+			return false;
+	return true;
+}
+
 static void help_row(const struct option_def *def, int fd)
 {
 	char left[96];
@@ -57,6 +65,8 @@ void option_help(const struct option_group *groups, int fd)
 	const char *title = "";
 
 	for (const struct option_group *group = groups; group; group = group->next) {
+		if (shows_nothing(group))
+			continue;
 		if (strcmp(group->title, title) != 0)
 			dprintf(fd, "%s%s%s\n", *title ? "\n" : "", group->title,
 				strchr(group->title, ':') ? "" : ":");
@@ -125,6 +135,8 @@ void option_man(const struct option_group *groups, int fd)
 		bool first = strcmp(group->title, title) != 0;
 		bool last = !group->next || strcmp(group->next->title, group->title) != 0;
 
+		if (shows_nothing(group))
+			continue;
 		if (first)
 			dprintf(fd, ".Pp\n.Em %s\n.Bl -tag -width Ds\n", group->title);
 		title = group->title;
