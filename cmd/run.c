@@ -224,6 +224,18 @@ static void catch_fatal_signals(void)
 	}
 }
 
+/* What the caller ignores stays ignored: nohup, and a script's background job. */
+static void watched_signals(sigset_t *set)
+{
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	struct sigaction action;
+
+	sigemptyset(set);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+			sigaddset(set, numbers[i]);
+}
+
 /* Before any thread is made: they all inherit the mask, so only the signalfd sees these. */
 static int signals_init(struct run_signals *signals, struct kvm *kvm)
 {
@@ -233,11 +245,7 @@ static int signals_init(struct run_signals *signals, struct kvm *kvm)
 	signals->kvm = kvm;
 	signal(SIGPIPE, SIG_IGN);
 	catch_fatal_signals();
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
+	watched_signals(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (fd < 0)

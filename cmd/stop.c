@@ -4,6 +4,7 @@
  *
  * The power is cut only where that was asked for: at once with --force, after --timeout seconds without
  * success. A guest that is left running after a plain `lkvm stop` is a failure (exit status 1), not data loss.
+ * A paused guest is let go on first: it can't shut down while it stands still.
  */
 #include <stdio.h>
 
@@ -51,7 +52,9 @@ static int stop_one(const char *name, struct qmp_client *client, struct config *
 
 	if (config_flag(config, "force"))
 		return cut_power(name, client);
-	r = control_call(client, "system_powerdown", NULL, NULL);
+	r = control_call(client, "cont", NULL, NULL);
+	if (r == 0)
+		r = control_call(client, "system_powerdown", NULL, NULL);
 	if (r == 0)
 		r = wait_end(client, (int)seconds * 1000);
 	/* no power button, or nobody listens to it */

@@ -129,20 +129,19 @@ static int send_text(struct qmp_client *client, const char *text, uint64_t deadl
 static int send_command(struct qmp_client *client, const char *command, json_t *arguments, uint64_t deadline_ns)
 {
 	json_t *message = json_pack("{s:s,s:I}", "execute", command, "id", ++client->last_id);
-	char *text = NULL;
-	int r = -ENOMEM;
+	_cleanup_free_ char *text = NULL, *line = NULL;
 
 	if (message && arguments)
 		json_object_set(message, "arguments", arguments);
 	if (message)
 		text = json_dumps(message, JSON_COMPACT);
-	if (text)
-		r = send_text(client, text, deadline_ns);
-	if (r == 0)
-		r = send_text(client, "\n", deadline_ns);
-	free(text);
 	json_decref(message);
-	return r;
+	/* in one piece: after a quit there may be nobody left to take a newline that comes late */
+	if (!text || asprintf(&line, "%s\n", text) < 0) {
+		line = NULL;
+		return -ENOMEM;
+	}
+	return send_text(client, line, deadline_ns);
 }
 
 static void keep_event(struct qmp_client *client, json_t *message)

@@ -288,7 +288,9 @@ static bool print_section(struct state_reader *reader, int fd)
 	    !reader_number(reader, &fields, 4) || !reader_number(reader, &length, 8) ||
 	    length > reader->length - reader->position)
 		return false;
-	dprintf(fd, "%s (version %llu)\n", section, (unsigned long long)version);
+	/* an empty section is only the mark before a device's own */
+	if (fields || length)
+		dprintf(fd, "%s (version %llu)\n", section, (unsigned long long)version);
 	if (!fields && length) {
 		dprintf(fd, "  %llu bytes\n", (unsigned long long)length);
 		reader->position += (size_t)length;

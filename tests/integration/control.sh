@@ -1,0 +1,147 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# list, pause, resume, debug and stop, signals and exit statuses, against VMs that live: payloads of a few
+# bytes in real mode, so that any /dev/kvm will do, hardware or software. Every wait is bounded.
+#
+# usage: tests/integration/control.sh [LKVM]     exit 0: passed, 1: failed, 77: this host can't run it
+set -u
+
+lkvm=$(readlink -f "${1:-./lkvm}")
+name=control-test-$$
+[ "$(uname -m)" = x86_64 ] || { echo "SKIP control: the payloads are for x86"; exit 77; }
+[ -r /dev/kvm ] && [ -w /dev/kvm ] || { echo "SKIP control: no access to /dev/kvm"; exit 77; }
+[ -x "$lkvm" ] || { echo "SKIP control: no $lkvm (make first)"; exit 77; }
+
+dir=$(mktemp -d /tmp/lkvm-control.XXXXXX)
+mkdir -m 700 "$dir/run"
+export XDG_RUNTIME_DIR=$dir/run
+vm=
+trap '[ -z "$vm" ] || kill -9 "$vm" 2>/dev/null; rm -rf "$dir"' EXIT
+failed=0
+
+printf '\xeb\xfe' > "$dir/loop"				# jmp .
+printf '\xb0\xfe\xe6\x64\xeb\xfe' > "$dir/reset"	# mov $0xfe, %al; out %al, $0x64; jmp .
+
+# expect WHAT STATUS COMMAND...: its status, and in $output what it printed
+expect()
+{
+	local what=$1 want=$2 got
+	shift 2
+	output=$(timeout 30 "$@" 2>&1)
+	got=$?
+	[ "$got" = "$want" ] && return
+	echo "FAIL $what: status $got instead of $want: $output"
+	failed=1
+}
+
+# contains WHAT TEXT: in $output
+contains()
+{
+	case $output in
+	*"$2"*) ;;
+	*)
+		echo "FAIL $1: no '$2' in: $output"
+		failed=1 ;;
+	esac
+}
+
+# start NAME OPTIONS...: a VM that loops, its messages in $dir/log; waits until it answers
+start()
+{
+	local name=$1
+	shift
+	"$lkvm" run --boot flat -k "$dir/loop" -m 16 -c 1 --name "$name" "$@" \
+		</dev/null >"$dir/log" 2>&1 &
+	vm=$!
+	for _ in $(seq 100); do
+		case $("$lkvm" list --json 2>/dev/null) in
+		*'"running"'*) return ;;
+		esac
+		kill -0 "$vm" 2>/dev/null || break
+		sleep 0.1
+	done
+	echo "FAIL start $name: $(cat "$dir/log")"
+	exit 1
+}
+
+# ended WHAT STATUS: the VM started last ends so
+ended()
+{
+	local got
+	for _ in $(seq 100); do
+		kill -0 "$vm" 2>/dev/null || break
+		sleep 0.1
+	done
+	if kill -0 "$vm" 2>/dev/null; then
+		echo "FAIL $1: still runs"
+		exit 1
+	fi
+	wait "$vm"
+	got=$?
+	vm=
+	[ "$got" = "$2" ] && return
+	echo "FAIL $1: exit status $got instead of $2: $(cat "$dir/log")"
+	failed=1
+}
+
+expect "a payload that resets ends" 0 "$lkvm" run --boot flat -k "$dir/reset" -m 16 -c 1 --name "$name"
+contains "the first line is kvmtool's" "# lkvm run -k $dir/reset -m 16 -c 1 --name $name"
+expect "nothing runs" 0 "$lkvm" list --json
+contains "nothing runs" "[]"
+
+start "$name"
+expect "list" 0 "$lkvm" list
+contains "list" "$name"
+expect "a name in use" 1 "$lkvm" run --boot flat -k "$dir/loop" -m 16 -c 1 --name "$name"
+contains "a name in use" "option --name: '$name' is taken"
+expect "pause" 0 "$lkvm" pause "$name"
+expect "list of a paused one" 0 "$lkvm" list
+contains "list of a paused one" "paused"
+expect "debug of a paused one" 0 "$lkvm" debug -n "$name"
+contains "debug of a paused one" "vCPU 0"
+expect "resume" 0 "$lkvm" resume -n "$name"
+expect "debug" 0 "$lkvm" debug -a -d
+expect "an NMI to a vCPU that isn't there" 1 "$lkvm" debug --nmi 7 "$name"
+contains "an NMI to a vCPU that isn't there" "There is no such vCPU"
+expect "stop asks, and waits, and cuts the power" 0 "$lkvm" stop --timeout 1 "$name"
+ended "stop" 0
+
+start "$name"
+expect "pause" 0 "$lkvm" pause -a
+expect "a paused VM can be stopped" 0 "$lkvm" stop --force --all
+ended "stop of a paused VM" 0
+
+for signal in TERM HUP; do
+	start "$name"
+	kill -$signal "$vm"
+	ended "SIG$signal" $((128 + $(kill -l $signal)))
+done
+# a background job is started with INT ignored, and what was ignored stays so
+start "$name"
+kill -INT "$vm"
+expect "an ignored SIGINT" 0 "$lkvm" list --json
+contains "an ignored SIGINT" '"running"'
+expect "stop --force" 0 "$lkvm" stop --force "$name"
+ended "stop --force" 0
+expect "no socket is left behind" 0 ls "$XDG_RUNTIME_DIR/lkvm"
+[ -z "$output" ] || { echo "FAIL left behind: $output"; failed=1; }
+
+start "$name"
+kill -KILL "$vm"
+ended "SIGKILL" 137
+expect "a killed VM's socket is cleared away" 0 "$lkvm" list --json
+contains "a killed VM's socket is cleared away" "[]"
+expect "and can be used again" 0 "$lkvm" run --boot flat -k "$dir/reset" -m 16 -c 1 --name "$name"
+
+if command -v socat >/dev/null; then
+	start "$name"
+	output=$(printf '%s' '{"execute":"qmp_capabilities"}{"execute":"query-status","id":1}{"execute":"quit"}' |
+		timeout 30 socat -t 5 - "UNIX-CONNECT:$XDG_RUNTIME_DIR/lkvm/$name.sock")
+	contains "QMP by socat" '"status":"running"'
+	contains "QMP by socat" '"reason":"host-qmp-quit"'
+	ended "quit" 0
+fi
+
+[ $failed = 0 ] && echo "PASS control"
+exit $failed
