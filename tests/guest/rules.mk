@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Guest tests: tests/guest/NAME.c is one payload, a flat real-mode binary with lib/ in front. See tests/guest/run.
+
+ifeq ($(ARCH),x86_64)
+GUEST_CC	?= $(CC)
+GUEST_DIR	:= $(BUILD)/tests/guest
+GUEST_CFLAGS	:= -m16 -march=i386 -Os -std=gnu11 -ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables \
+		   -fcf-protection=none -fno-strict-aliasing -mgeneral-regs-only -ffunction-sections -g0 \
+		   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if $(WERROR),-Werror) \
+		   -Itests/guest/lib
+GUEST_LIB	:= $(GUEST_DIR)/lib/start.S.o $(patsubst tests/guest/lib/%,$(GUEST_DIR)/lib/%.o,$(sort $(wildcard tests/guest/lib/*.c)))
+GUEST_PAYLOADS	:= $(patsubst tests/guest/%.c,$(GUEST_DIR)/%.bin,$(sort $(wildcard tests/guest/*.c)))
+
+.PHONY: guest-payloads check-guest
+guest-payloads: $(GUEST_PAYLOADS)
+
+$(GUEST_DIR)/%.c.o: tests/guest/%.c tests/guest/lib/guest.h tests/guest/lib/virtio.h tests/guest/rules.mk
+	@echo "  CC      $<"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(GUEST_CC) $(GUEST_CFLAGS) -c -o $@ $<
+
+$(GUEST_DIR)/%.S.o: tests/guest/%.S tests/guest/rules.mk
+	@echo "  AS      $<"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(GUEST_CC) -m32 -c -o $@ $<
+
+$(GUEST_DIR)/%.bin: $(GUEST_DIR)/%.c.o $(GUEST_LIB) tests/guest/lib/flat.ld
+	@echo "  LD      $@"
+	$(Q)$(LD) -m elf_i386 -T tests/guest/lib/flat.ld --gc-sections --oformat binary -o $@ \
+		$(GUEST_DIR)/lib/start.S.o $(filter %.o,$(filter-out %start.S.o,$^))
+
+.SECONDARY: $(GUEST_LIB) $(GUEST_PAYLOADS:.bin=.c.o)
+
+# make check-guest runs them all, T=NAME one
+check-guest: guest-payloads $(PROGRAM)
+	$(Q)tests/guest/run --lkvm $(PROGRAM) --payloads $(GUEST_DIR) $(T)
+endif

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The tests of virtio-rng.c on the MMIO transport.
+ *
+ * args: --rng --virtio-transport mmio
+ */
+#include "virtio-rng.c"
