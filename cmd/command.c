@@ -51,8 +51,9 @@ void command_help(const struct command *command, int fd)
 	struct option_group own = command_group(command);
 	const struct option_group *groups = command->groups ? command->groups() : &own;
 
-	dprintf(fd, "usage: lkvm %s [OPTIONS]%s%s\n\n%s.\n", command->name, command->operands ? " " : "",
-		command->operands ? command->operands : "", command->help);
+	dprintf(fd, "usage: lkvm %s [OPTIONS]%s%s\n\n%s.\n", command->name,
+		command->operands ? " " : "", command->operands ? command->operands : "",
+		command->help);
 	if (command->groups || command->option_count) {
 		dprintf(fd, "\n");
 		option_help(groups, fd);
@@ -78,7 +79,8 @@ static int unknown_command(const char *name)
 		if (suggestion_closer(name, command->name, &best))
 			suggestion = command->name;
 	if (suggestion)
-		log_error(EINVAL, "%s: no such command (did you mean `lkvm %s`?)", name, suggestion);
+		log_error(EINVAL, "%s: no such command (did you mean `lkvm %s`?)", name,
+			  suggestion);
 	else
 		log_error(EINVAL, "%s: no such command (`lkvm help` lists them)", name);
 	return LKVM_STATUS_USAGE;
@@ -87,10 +89,11 @@ static int unknown_command(const char *name)
 static int command_run(const struct command *command, int argc, char **argv)
 {
 	struct option_group own = command_group(command);
+	struct option_group *groups = command->groups ? command->groups() : &own;
 	struct config *config;
 	int first, status;
 
-	if (config_parse(&config, command->groups ? command->groups() : &own, argc, argv, &first) < 0)
+	if (config_parse(&config, groups, argc, argv, &first) < 0)
 		return LKVM_STATUS_USAGE;
 	if (config_flag(config, "help")) {
 		command_help(command, STDOUT_FILENO);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * lkvm debug: looks into a VM that runs: registers and device state, and an NMI to wake its kernel's debugger.
+ * lkvm debug: looks into a VM that runs: registers and device state, and an NMI to wake its
+ * kernel's debugger.
  */
 #include <stdio.h>
 
@@ -14,7 +15,8 @@ static const struct option_def debug_options[] = {
 	  .help = "Print every vCPU's registers and code, and the devices' state; the default" },
 	{ .name = "nmi", .letter = 'm', .type = OPTION_UINT, .argument = "CPU", .max = 4095,
 	  .help = "Send an NMI to this vCPU" },
-	{ .name = "sysrq", .letter = 's', .type = OPTION_STRING, .argument = "KEY", .help = "Send a SysRq key",
+	{ .name = "sysrq", .letter = 's', .type = OPTION_STRING, .argument = "KEY",
+	  .help = "Send a SysRq key",
 	  .pending = "the kernel developer's day issue" },
 };
 
@@ -39,7 +41,8 @@ static int debug_one(const char *name, struct qmp_client *client, struct config 
 
 	if (nmi)
 		r = control_call(client, "inject-nmi",
-				 json_pack("{s:I}", "cpu", (json_int_t)config_uint(config, "nmi")), NULL);
+				 json_pack("{s:I}", "cpu", (json_int_t)config_uint(config, "nmi")),
+				 NULL);
 	if (r == 0 && (!nmi || config_flag(config, "dump")))
 		r = print_dump(name, client);
 	return r;

@@ -13,8 +13,10 @@
 
 static const struct option_def list_options[] = {
 	{ .name = "json", .type = OPTION_FLAG, .help = "Print a JSON array" },
-	{ .name = "run", .letter = 'i', .type = OPTION_FLAG, .help = "Running and paused VMs, which is the default" },
-	{ .name = "rootfs", .letter = 'r', .type = OPTION_FLAG, .help = "Root file systems made by lkvm setup",
+	{ .name = "run", .letter = 'i', .type = OPTION_FLAG,
+	  .help = "Running and paused VMs, which is the default" },
+	{ .name = "rootfs", .letter = 'r', .type = OPTION_FLAG,
+	  .help = "Root file systems made by lkvm setup",
 	  .pending = "the kernel developer's day issue" },
 };
 
@@ -59,18 +61,21 @@ static const char *uptime_text(double seconds, char *buffer, size_t size)
 
 static void print_row(json_t *info)
 {
-	double memory = (double)json_integer_value(json_object_get(info, "memory")) / (double)MIB(1);
+	double memory =
+		(double)json_integer_value(json_object_get(info, "memory")) / (double)MIB(1);
 	char uptime[32];
 
 	if (!json_object_get(info, "pid")) {
-		printf("%8s  %-20s %-11s %5s %8s %8s\n", "-", text_of(info, "name"), text_of(info, "state"), "-", "-",
-		       "-");
+		printf("%8s  %-20s %-11s %5s %8s %8s\n", "-", text_of(info, "name"),
+		       text_of(info, "state"), "-", "-", "-");
 		return;
 	}
-	printf("%8lld  %-20s %-11s %5lld %7.0fM %8s\n", (long long)json_integer_value(json_object_get(info, "pid")),
-	       text_of(info, "name"), text_of(info, "state"),
+	printf("%8lld  %-20s %-11s %5lld %7.0fM %8s\n",
+	       (long long)json_integer_value(json_object_get(info, "pid")), text_of(info, "name"),
+	       text_of(info, "state"),
 	       (long long)json_integer_value(json_object_get(info, "vcpus")), memory,
-	       uptime_text(json_number_value(json_object_get(info, "uptime")), uptime, sizeof(uptime)));
+	       uptime_text(json_number_value(json_object_get(info, "uptime")), uptime,
+			   sizeof(uptime)));
 }
 
 static int list_run(struct config *config, int argc, char **argv)
@@ -91,7 +96,8 @@ static int list_run(struct config *config, int argc, char **argv)
 		json_dumpf(vms, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
 		printf("\n");
 	} else {
-		printf("%8s  %-20s %-11s %5s %8s %8s\n", "PID", "NAME", "STATE", "VCPUS", "MEMORY", "UPTIME");
+		printf("%8s  %-20s %-11s %5s %8s %8s\n", "PID", "NAME", "STATE", "VCPUS", "MEMORY",
+		       "UPTIME");
 		json_array_foreach(vms, index, info)
 			print_row(info);
 	}

@@ -10,11 +10,13 @@
 		.name = (name_), .help = (help_), .pending = (waits_for) };			\
 	COMMAND(variable)
 
-PENDING(balloon_command, "balloon", "Give memory back to the host, or take it", "the networking issue");
+PENDING(balloon_command, "balloon", "Give memory back to the host, or take it",
+	"the networking issue");
 PENDING(stat_command, "stat", "Statistics of a VM", "the networking issue");
 PENDING(disk_command, "disk", "Make, check and convert images", "the storage issue");
 PENDING(setup_command, "setup", "Make a root file system", "the kernel developer's day issue");
-PENDING(sandbox_command, "sandbox", "Run a command in a sandbox", "the kernel developer's day issue");
+PENDING(sandbox_command, "sandbox", "Run a command in a sandbox",
+	"the kernel developer's day issue");
 PENDING(exec_command, "exec", "Run a command in a guest", "the kernel developer's day issue");
 PENDING(test_command, "test", "Test kernels in parallel", "the kernel developer's day issue");
 PENDING(gdb_command, "gdb", "Debug a guest's kernel", "the kernel developer's day issue");

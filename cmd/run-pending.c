@@ -17,21 +17,29 @@
 #define BIOS	"firmware and flash come later"
 
 static const struct option_def pending_options[] = {
-	{ .name = "9p", .type = OPTION_LIST, .argument = "DIR,TAG", .help = "Share a host directory over 9p",
+	{ .name = "9p", .type = OPTION_LIST, .argument = "DIR,TAG",
+	  .help = "Share a host directory over 9p",
 	  .pending = STORAGE },
 	{ .name = "balloon", .type = OPTION_FLAG, .help = "Memory balloon", .pending = NETWORK },
-	{ .name = "vsock", .type = OPTION_STRING, .argument = "CID", .help = "virtio-vsock", .pending = NETWORK },
-	{ .name = "vcpu-affinity", .type = OPTION_STRING, .argument = "CPUS", .help = "Host CPUs for the vCPUs",
+	{ .name = "vsock", .type = OPTION_STRING, .argument = "CID",
+	  .help = "virtio-vsock", .pending = NETWORK },
+	{ .name = "vcpu-affinity", .type = OPTION_STRING, .argument = "CPUS",
+	  .help = "Host CPUs for the vCPUs",
 	  .pending = NETWORK },
-	{ .name = "gtk", .type = OPTION_FLAG, .help = "Display in a GTK window", .pending = DISPLAY },
-	{ .name = "sdl", .type = OPTION_FLAG, .help = "Display in an SDL window", .pending = DISPLAY },
+	{ .name = "gtk", .type = OPTION_FLAG,
+	  .help = "Display in a GTK window", .pending = DISPLAY },
+	{ .name = "sdl", .type = OPTION_FLAG,
+	  .help = "Display in an SDL window", .pending = DISPLAY },
 	{ .name = "vnc", .type = OPTION_FLAG, .help = "Display over VNC", .pending = DISPLAY },
-	{ .name = "vidmode", .type = OPTION_UINT, .argument = "MODE", .help = "Video mode", .pending = DISPLAY },
-	{ .name = "vfio-pci", .type = OPTION_LIST, .argument = "ADDRESS", .help = "Pass a host PCI device through",
+	{ .name = "vidmode", .type = OPTION_UINT, .argument = "MODE",
+	  .help = "Video mode", .pending = DISPLAY },
+	{ .name = "vfio-pci", .type = OPTION_LIST, .argument = "ADDRESS",
+	  .help = "Pass a host PCI device through",
 	  .pending = DEVICES },
 	{ .name = "firmware", .letter = 'f', .type = OPTION_STRING, .argument = "FILE",
 	  .help = "Boot firmware instead of a kernel", .pending = BIOS },
-	{ .name = "flash", .letter = 'F', .type = OPTION_STRING, .argument = "FILE", .help = "CFI flash image",
+	{ .name = "flash", .letter = 'F', .type = OPTION_STRING, .argument = "FILE",
+	  .help = "CFI flash image",
 	  .pending = BIOS },
 	{ .name = "sandbox", .type = OPTION_STRING, .argument = "SCRIPT",
 	  .help = "Run a script in the guest", .pending = DAY },
@@ -55,8 +63,8 @@ int run_pending_check(const struct config *config)
 		const char *text = config_item(config, "network", i);
 
 		if (strcmp(text, "none") != 0 && strcmp(text, "mode=none") != 0)
-			return log_error(EUSAGE, "option --network: '%s' is not built yet (%s); mode=none is",
-					 text, NETWORK);
+			return log_error(EUSAGE, "option --network: '%s' is not built yet (%s); "
+					 "mode=none is", text, NETWORK);
 	}
 	return 0;
 }

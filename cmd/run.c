@@ -34,9 +34,11 @@ static const char *const reboot_choices[] = { "exit", "restart", NULL };
 static const struct option_def basic_options[] = {
 	{ .name = "name", .type = OPTION_STRING, .argument = "NAME",
 	  .help = "Name of the VM, by which the other commands find it (default: guest-PID)" },
-	{ .name = "cpus", .letter = 'c', .type = OPTION_UINT, .argument = "N", .min = 1, .max = CPUS_MAX,
+	{ .name = "cpus", .letter = 'c', .type = OPTION_UINT,
+	  .argument = "N", .min = 1, .max = CPUS_MAX,
 	  .help = "Number of vCPUs (default: the host's CPUs that lkvm may use)" },
-	{ .name = "mem", .letter = 'm', .type = OPTION_SIZE, .argument = "SIZE", .min = MEM_MIN, .unit = MIB(1),
+	{ .name = "mem", .letter = 'm', .type = OPTION_SIZE,
+	  .argument = "SIZE", .min = MEM_MIN, .unit = MIB(1),
 	  .help = "Guest memory: 512M, 4G; a bare number is in MiB (default: 64M per vCPU and 192M, at least "
 		  "512M, at most 80 % of the host's)" },
 	{ .name = "nodefaults", .type = OPTION_FLAG,
@@ -47,21 +49,27 @@ static const struct option_def basic_options[] = {
 	  .help = "KVM's device file" },
 	{ .name = "hugetlbfs", .type = OPTION_STRING, .argument = "DIR", .optional_argument = true,
 	  .help = "Guest memory in huge pages, of the pool mounted at DIR or of the default size" },
-	{ .name = "on-reboot", .type = OPTION_CHOICE, .argument = "ACTION", .choices = reboot_choices,
+	{ .name = "on-reboot", .type = OPTION_CHOICE, .argument = "ACTION",
+	  .choices = reboot_choices,
 	  .fallback = "exit", .help = "What a guest's reboot does" },
 };
 RUN_OPTIONS(basic_options_group, "Basic options", basic_options);
 
 static const struct option_def debug_options[] = {
-	{ .name = "debug", .type = OPTION_FLAG, .help = "Print debug messages, as --loglevel debug" },
-	{ .name = "debug-single-step", .type = OPTION_FLAG, .help = "Step through the guest, printing each state" },
-	{ .name = "debug-ioport", .type = OPTION_FLAG, .help = "Print accesses to I/O ports that nobody has" },
-	{ .name = "debug-mmio", .type = OPTION_FLAG, .help = "Print accesses to addresses that nobody has" },
+	{ .name = "debug", .type = OPTION_FLAG,
+	  .help = "Print debug messages, as --loglevel debug" },
+	{ .name = "debug-single-step", .type = OPTION_FLAG,
+	  .help = "Step through the guest, printing each state" },
+	{ .name = "debug-ioport", .type = OPTION_FLAG,
+	  .help = "Print accesses to I/O ports that nobody has" },
+	{ .name = "debug-mmio", .type = OPTION_FLAG,
+	  .help = "Print accesses to addresses that nobody has" },
 	{ .name = "debug-iodelay", .type = OPTION_UINT, .argument = "MS", .max = 10000,
 	  .help = "Delay every I/O port access by MS milliseconds" },
 	{ .name = "trace-init", .type = OPTION_FLAG,
 	  .help = "Print each init callback with its level and microseconds" },
-	{ .name = "list-init", .type = OPTION_FLAG, .help = "Print the order of the init callbacks, and exit" },
+	{ .name = "list-init", .type = OPTION_FLAG,
+	  .help = "Print the order of the init callbacks, and exit" },
 };
 RUN_OPTIONS(debug_options_group, "Debug options", debug_options);
 
@@ -84,7 +92,8 @@ static bool lies_on_hugetlbfs(const char *path)
 static int take_operands(struct config *config, int argc, char **argv)
 {
 	if (config_split(config) != SIZE_MAX)
-		return log_error(EUSAGE, "--: running a command in the guest is not built yet (the kernel "
+		return log_error(EUSAGE,
+				 "--: running a command in the guest is not built yet (the kernel "
 				 "developer's day issue)");
 	/* kvmtool's --hugetlbfs takes the next word; ours needs the =, but no kernel lies on hugetlbfs */
 	if (argc && config_given(config, "hugetlbfs") && !config_string(config, "hugetlbfs") &&
@@ -97,7 +106,8 @@ static int take_operands(struct config *config, int argc, char **argv)
 	if (!argc)
 		return 0;
 	if (argc > 1)
-		return log_error(EUSAGE, "%s: one kernel is enough (options start with --)", argv[1]);
+		return log_error(EUSAGE, "%s: one kernel is enough (options start with --)",
+				 argv[1]);
 	if (config_given(config, "kernel"))
 		return log_error(EUSAGE, "%s: the kernel was named by --kernel already", argv[0]);
 	return config_set(config, "kernel", argv[0]) < 0 ? -EUSAGE : 0;
@@ -108,8 +118,8 @@ static int check_name(const char *name)
 	if (!name)
 		return 0;
 	if (!*name || *name == '.' || strlen(name) > NAME_LENGTH_MAX || strpbrk(name, "/ \t\n"))
-		return log_error(EUSAGE, "option --name: '%s' won't do (1 to %d characters, no blanks, no '/', "
-				 "no '.' in front)", name, NAME_LENGTH_MAX);
+		return log_error(EUSAGE, "option --name: '%s' won't do (1 to %d characters, no blanks, "
+				 "no '/', no '.' in front)", name, NAME_LENGTH_MAX);
 	return 0;
 }
 
@@ -178,9 +188,9 @@ static void print_start(const struct kvm *kvm)
 	const char *kernel = config_string(kvm->config, "kernel");
 
 	if (wants_session_lines(kvm->config))
-		dprintf(STDERR_FILENO, "  Info: # lkvm run %s%s%s-m %llu -c %u --name %s\n", kernel ? "-k " : "",
-			kernel ? kernel : "", kernel ? " " : "", (unsigned long long)(kvm->ram_size / MIB(1)),
-			kvm->cpu_count, kvm->name);
+		dprintf(STDERR_FILENO, "  Info: # lkvm run %s%s%s-m %llu -c %u --name %s\n",
+			kernel ? "-k " : "", kernel ? kernel : "", kernel ? " " : "",
+			(unsigned long long)(kvm->ram_size / MIB(1)), kvm->cpu_count, kvm->name);
 }
 
 /* ---- signals ---- */
@@ -212,7 +222,8 @@ static void fatal_signal(int number)
 static void catch_fatal_signals(void)
 {
 	static const int numbers[] = { SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE };
-	const struct sigaction ours = { .sa_handler = fatal_signal, .sa_flags = (int)(SA_RESETHAND | SA_NODEFER) };
+	const struct sigaction ours = { .sa_handler = fatal_signal,
+					.sa_flags = (int)(SA_RESETHAND | SA_NODEFER) };
 	struct sigaction old;
 
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
@@ -315,7 +326,8 @@ out:
 static void list_init(const struct init_item *item, void *opaque)
 {
 	(void)opaque;
-	dprintf(STDOUT_FILENO, "%-10s %-28s %s\n", init_level_name(item->level), item->name, item->file);
+	dprintf(STDOUT_FILENO, "%-10s %-28s %s\n", init_level_name(item->level), item->name,
+		item->file);
 }
 
 static int run_run(struct config *config, int argc, char **argv)
@@ -328,8 +340,8 @@ static int run_run(struct config *config, int argc, char **argv)
 		init_for_each(list_init, NULL);
 		return 0;
 	}
-	if (take_operands(config, argc, argv) < 0 || check_name(config_string(config, "name")) < 0 ||
-	    run_pending_check(config) < 0)
+	if (take_operands(config, argc, argv) < 0 ||
+	    check_name(config_string(config, "name")) < 0 || run_pending_check(config) < 0)
 		return LKVM_STATUS_USAGE;
 	if (check_kernel(config_string(config, "kernel")) < 0 || set_defaults(config) < 0 ||
 	    kvm_create(&kvm, config) < 0)

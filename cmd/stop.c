@@ -3,8 +3,8 @@
  * lkvm stop: asks the guest to shut down by its power button, and waits for it.
  *
  * The power is cut only where that was asked for: at once with --force, after --timeout seconds without
- * success. A guest that is left running after a plain `lkvm stop` is a failure (exit status 1), not data loss.
- * A paused guest is let go on first: it can't shut down while it stands still.
+ * success. A guest that is left running after a plain `lkvm stop` is a failure (exit status 1), not data
+ * loss. A paused guest is let go on first: it can't shut down while it stands still.
  */
 #include <stdio.h>
 
@@ -17,7 +17,8 @@
 
 static const struct option_def stop_options[] = {
 	VM_NAME_OPTIONS,
-	{ .name = "timeout", .letter = 't', .type = OPTION_UINT, .argument = "SECONDS", .max = 86400,
+	{ .name = "timeout", .letter = 't', .type = OPTION_UINT,
+	  .argument = "SECONDS", .max = 86400,
 	  .help = "Cut the power if the guest has not shut down by then (default: only wait, "
 		  WAIT_SECONDS " seconds)" },
 	{ .name = "force", .letter = 'f', .type = OPTION_FLAG, .help = "Cut the power at once" },
@@ -40,7 +41,8 @@ static int cut_power(const char *name, struct qmp_client *client)
 	if (r == 0)
 		r = wait_end(client, QUIT_WAIT_MS);
 	if (r == -ETIMEDOUT)
-		log_error(ETIMEDOUT, "%s: doesn't end (kill its lkvm process; lkvm list shows the PID)", name);
+		log_error(ETIMEDOUT,
+			  "%s: doesn't end (kill its lkvm process; lkvm list shows the PID)", name);
 	return r;
 }
 
@@ -63,8 +65,8 @@ static int stop_one(const char *name, struct qmp_client *client, struct config *
 		return cut_power(name, client);
 	}
 	if (r == -ETIMEDOUT)
-		log_error(ETIMEDOUT, "%s: has not shut down in %s seconds and runs on (--force cuts its power)", name,
-			  WAIT_SECONDS);
+		log_error(ETIMEDOUT, "%s: has not shut down in %s seconds and runs on (--force cuts "
+			  "its power)", name, WAIT_SECONDS);
 	return r;
 }
 

@@ -37,7 +37,8 @@ int vm_names_each(struct config *config, int argc, char **argv,
 
 	if (config_flag(config, "all")) {
 		if (argc || config_count(config, "name")) {
-			log_error(EINVAL, "option --all: means every VM, so no name can go with it");
+			log_error(EINVAL,
+				  "option --all: means every VM, so no name can go with it");
 			return LKVM_STATUS_USAGE;
 		}
 		if (control_for_each(visit, &walk) < 0)

@@ -73,7 +73,8 @@ static int receive(struct qmp_client *client, uint64_t deadline_ns)
 	r = wait_for(client->fd, POLLIN, deadline_ns);
 	if (r < 0)
 		return r;
-	length = recv(client->fd, client->buffer + client->length, client->capacity - client->length, 0);
+	length = recv(client->fd, client->buffer + client->length,
+		      client->capacity - client->length, 0);
 	if (length < 0)
 		return errno == EINTR || errno == EAGAIN ? 0 : -EPIPE;
 	if (length == 0)
@@ -86,7 +87,8 @@ static int receive(struct qmp_client *client, uint64_t deadline_ns)
 static int next_message(struct qmp_client *client, uint64_t deadline_ns, json_t **message)
 {
 	for (;;) {
-		char *newline = client->length ? memchr(client->buffer, '\n', client->length) : NULL;
+		char *newline =
+			client->length ? memchr(client->buffer, '\n', client->length) : NULL;
 		size_t used;
 		int r;
 
@@ -126,7 +128,8 @@ static int send_text(struct qmp_client *client, const char *text, uint64_t deadl
 	return 0;
 }
 
-static int send_command(struct qmp_client *client, const char *command, json_t *arguments, uint64_t deadline_ns)
+static int send_command(struct qmp_client *client, const char *command, json_t *arguments,
+			uint64_t deadline_ns)
 {
 	json_t *message = json_pack("{s:s,s:I}", "execute", command, "id", ++client->last_id);
 	_cleanup_free_ char *text = NULL, *line = NULL;
@@ -172,8 +175,8 @@ static int say_failure(const struct qmp_client *client, const char *command, int
 {
 	switch (error) {
 	case -ETIMEDOUT:
-		return log_error(ETIMEDOUT, "%s: doesn't answer (%s, waited %d ms)", client->name, command,
-				 client->timeout_ms);
+		return log_error(ETIMEDOUT, "%s: doesn't answer (%s, waited %d ms)", client->name,
+				 command, client->timeout_ms);
 	case -EPIPE:
 		return log_error(EPIPE, "%s: closed the connection (%s)", client->name, command);
 	default:
@@ -198,8 +201,10 @@ int control_call(struct qmp_client *client, const char *command, json_t *argumen
 		if (result)
 			*result = json_incref(value);
 	} else {
-		description = json_string_value(json_object_get(json_object_get(reply, "error"), "desc"));
-		r = log_error(EREMOTEIO, "%s: %s: %s", client->name, command, description ? description : "failed");
+		description =
+			json_string_value(json_object_get(json_object_get(reply, "error"), "desc"));
+		r = log_error(EREMOTEIO, "%s: %s: %s", client->name, command,
+			      description ? description : "failed");
 	}
 	json_decref(reply);
 	return r;
@@ -282,7 +287,9 @@ static int greet(struct qmp_client *client, uint64_t deadline_ns)
 
 	if (r < 0)
 		return r;
-	r = json_object_get(message, "QMP") ? send_command(client, "qmp_capabilities", NULL, deadline_ns) : -EPROTO;
+	r = json_object_get(message, "QMP")
+		    ? send_command(client, "qmp_capabilities", NULL, deadline_ns)
+		    : -EPROTO;
 	json_decref(message);
 	if (r == 0)
 		r = await_reply(client, deadline_ns, &message);
@@ -298,7 +305,9 @@ static int say_no_vm(const char *name, int error)
 	if (error == -ENOENT || error == -ECONNREFUSED)
 		return log_error(ENOENT, "%s: no VM of this name runs (see lkvm list)", name);
 	if (error == -ETIMEDOUT)
-		return log_error(ETIMEDOUT, "%s: the VM doesn't accept connections (is its lkvm stopped?)", name);
+		return log_error(ETIMEDOUT,
+				 "%s: the VM doesn't accept connections (is its lkvm stopped?)",
+				 name);
 	return log_errno(-error, "%s: can't reach the VM", name);
 }
 
@@ -349,7 +358,8 @@ static int is_socket_name(const struct dirent *entry)
 {
 	size_t length = strlen(entry->d_name);
 
-	return entry->d_name[0] != '.' && length > 5 && strcmp(entry->d_name + length - 5, ".sock") == 0;
+	return entry->d_name[0] != '.' && length > 5 &&
+	       strcmp(entry->d_name + length - 5, ".sock") == 0;
 }
 
 static bool is_alive(const char *dir, int dir_fd, const char *name)

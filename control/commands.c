@@ -70,7 +70,7 @@ static bool read_line(const char *path, char *line, size_t size)
 	return ok;
 }
 
-/* vCPU threads carry their number in their name; the thread ids are wanted here only, so they are looked up. */
+/* vCPU threads carry their number in their name. Their ids are wanted here only, so they are looked up. */
 static void find_threads(long *ids, unsigned int count)
 {
 	DIR *tasks = opendir("/proc/self/task");
@@ -80,8 +80,9 @@ static void find_threads(long *ids, unsigned int count)
 
 	while (tasks && (task = readdir(tasks))) {
 		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", task->d_name);
-		if (read_line(path, name, sizeof(name)) && sscanf(name, "kvm-vcpu-%u", &index) == 1 && index < count)
-			ids[index] = atol(task->d_name);
+		if (read_line(path, name, sizeof(name)) &&
+		    sscanf(name, "kvm-vcpu-%u", &index) == 1 && index < count)
+			ids[index] = strtol(task->d_name, NULL, 10);
 	}
 	if (tasks)
 		closedir(tasks);
@@ -101,10 +102,11 @@ static int query_cpus_fast(struct kvm *kvm, const json_t *arguments, json_t **re
 		char path[48];
 
 		snprintf(path, sizeof(path), "/machine/cpu[%u]", i);
-		json_array_append_new(*result, json_pack("{s:i,s:s,s:I,s:s,s:{s:i,s:i,s:i}}", "cpu-index", (int)i,
-							 "qom-path", path, "thread-id", (json_int_t)ids[i], "target",
-							 target_name(), "props", "socket-id", 0, "core-id", (int)i,
-							 "thread-id", 0));
+		json_array_append_new(*result, json_pack("{s:i,s:s,s:I,s:s,s:{s:i,s:i,s:i}}",
+							 "cpu-index", (int)i, "qom-path", path,
+							 "thread-id", (json_int_t)ids[i], "target",
+							 target_name(), "props", "socket-id", 0,
+							 "core-id", (int)i, "thread-id", 0));
 	}
 	return *result ? 0 : -ENOMEM;
 }
@@ -222,9 +224,10 @@ static int x_lkvm_info(struct kvm *kvm, const json_t *arguments, json_t **result
 
 	(void)arguments;
 	(void)error;
-	*result = json_pack("{s:i,s:s,s:s,s:i,s:I,s:f}", "pid", (int)getpid(), "name", control_name(kvm), "state",
-			    status_name(kvm), "vcpus", (int)kvm->cpu_count, "memory", (json_int_t)kvm->ram_size,
-			    "uptime", (double)(uptime / 1000000) / 1e3);
+	*result = json_pack("{s:i,s:s,s:s,s:i,s:I,s:f}", "pid", (int)getpid(), "name",
+			    control_name(kvm), "state", status_name(kvm), "vcpus",
+			    (int)kvm->cpu_count, "memory", (json_int_t)kvm->ram_size, "uptime",
+			    (double)uptime / 1e9);
 	return *result ? 0 : -ENOMEM;
 }
 SIMPLE_COMMAND(x_lkvm_info, "x-lkvm-info", "What `lkvm list` shows");
@@ -244,7 +247,7 @@ static void dump_state(struct kvm *kvm, bool registers, bool devices, int fd)
 	}
 }
 
-/* The dump is written to a file of memory and sent as one string, cut to what a client can be expected to hold. */
+/* The dump is written to a file of memory and sent as one string, cut to what a client is likely to hold. */
 static json_t *file_string(int fd)
 {
 	off_t length = MIN(lseek(fd, 0, SEEK_END), (off_t)MIB(1));
@@ -254,7 +257,8 @@ static json_t *file_string(int fd)
 		return NULL;
 	/* kernel bytes may be shown as text: what isn't ASCII could not be sent as JSON */
 	for (off_t i = 0; i < length; i++)
-		if ((unsigned char)text[i] >= 0x7f || (text[i] < ' ' && text[i] != '\n' && text[i] != '\t'))
+		if ((unsigned char)text[i] >= 0x7f ||
+		    (text[i] < ' ' && text[i] != '\n' && text[i] != '\t'))
 			text[i] = '?';
 	return json_stringn(text, (size_t)length);
 }

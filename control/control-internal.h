@@ -12,10 +12,11 @@
 /* ---- path.c: where sockets are ---- */
 
 /** control_address() - the address of VM @name's socket in the directory open as @dir_fd, called @dir */
-int __must_check control_address(struct sockaddr_un *address, const char *dir, int dir_fd, const char *name);
+int __must_check control_address(struct sockaddr_un *address, const char *dir, int dir_fd,
+				 const char *name);
 /** control_open_directory() - opened and locked against others that bind or clear away; close it to unlock */
 int __must_check control_open_directory(const char *dir);
-/** control_probe() - 0 if somebody listens at @address, -ECONNREFUSED for a dead socket, other negative errno */
+/** control_probe() - 0 if somebody listens at @address, -ECONNREFUSED for a dead socket, or another errno */
 int __must_check control_probe(const struct sockaddr_un *address);
 /** control_remove_dead() - takes away VM @name's socket if nobody listens there */
 void control_remove_dead(const char *dir, const char *name);
@@ -47,7 +48,7 @@ struct qmp_framer {
  */
 bool qmp_frame(struct qmp_framer *framer, const char *data, size_t length, size_t *scanned);
 
-/** qmp_greeting(), qmp_handle(), qmp_event() - new text of what to send, without the newline; NULL: no memory */
+/** qmp_greeting(), qmp_handle(), qmp_event() - what to send, new, without the newline; NULL: no memory */
 char *qmp_greeting(void);
 char *qmp_handle(struct qmp_session *session, const char *message, size_t length);
 char *qmp_event(const char *name, json_t *data);

@@ -64,12 +64,13 @@ int control_address(struct sockaddr_un *address, const char *dir, int dir_fd, co
 	int length;
 
 	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	length = snprintf(address->sun_path, sizeof(address->sun_path), "%s/%s" SOCKET_SUFFIX, dir, name);
+	length = snprintf(address->sun_path, sizeof(address->sun_path), "%s/%s" SOCKET_SUFFIX, dir,
+			  name);
 	if (length > 0 && (size_t)length < sizeof(address->sun_path))
 		return 0;
 	/* sun_path holds 107 characters; a descriptor is a short name for a long path */
-	length = snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d/%s" SOCKET_SUFFIX, dir_fd,
-			  name);
+	length = snprintf(address->sun_path, sizeof(address->sun_path),
+			  "/proc/self/fd/%d/%s" SOCKET_SUFFIX, dir_fd, name);
 	if (length > 0 && (size_t)length < sizeof(address->sun_path))
 		return 0;
 	return log_error(ENAMETOOLONG, "control socket: the name '%s' is too long", name);

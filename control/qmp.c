@@ -102,13 +102,14 @@ static json_t *version_object(void)
 	int major = 0, minor = 0, micro = 0;
 
 	sscanf(LKVM_VERSION, "%d.%d.%d", &major, &minor, &micro);
-	return json_pack("{s:{s:i,s:i,s:i},s:s}", "qemu", "major", major, "minor", minor, "micro", micro, "package",
-			 "lkvm " LKVM_VERSION);
+	return json_pack("{s:{s:i,s:i,s:i},s:s}", "qemu", "major", major, "minor", minor, "micro",
+			 micro, "package", "lkvm " LKVM_VERSION);
 }
 
 char *qmp_greeting(void)
 {
-	return reply_text(json_pack("{s:{s:o,s:[]}}", "QMP", "version", version_object(), "capabilities"));
+	return reply_text(
+		json_pack("{s:{s:o,s:[]}}", "QMP", "version", version_object(), "capabilities"));
 }
 
 char *qmp_event(const char *name, json_t *data)
@@ -117,8 +118,8 @@ char *qmp_event(const char *name, json_t *data)
 	json_t *event;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	event = json_pack("{s:s,s:{s:I,s:I}}", "event", name, "timestamp", "seconds", (json_int_t)now.tv_sec,
-			  "microseconds", (json_int_t)now.tv_nsec / 1000);
+	event = json_pack("{s:s,s:{s:I,s:I}}", "event", name, "timestamp", "seconds",
+			  (json_int_t)now.tv_sec, "microseconds", (json_int_t)now.tv_nsec / 1000);
 	if (event && data)
 		json_object_set(event, "data", data);
 	return reply_text(event);
@@ -187,7 +188,8 @@ static const struct qmp_command *find_command(const char *name)
 	return command;
 }
 
-static char *run_command(struct qmp_session *session, const char *name, json_t *arguments, json_t *id)
+static char *run_command(struct qmp_session *session, const char *name, json_t *arguments,
+			 json_t *id)
 {
 	const struct qmp_command *command = find_command(name);
 	_cleanup_free_ char *error = NULL;
@@ -236,7 +238,8 @@ static char *execute(struct qmp_session *session, json_t *message)
 	json_t *value;
 
 	json_object_foreach(message, key, value)
-		if (strcmp(key, "execute") != 0 && strcmp(key, "arguments") != 0 && strcmp(key, "id") != 0)
+		if (strcmp(key, "execute") != 0 && strcmp(key, "arguments") != 0 &&
+		    strcmp(key, "id") != 0)
 			return generic_error(id, "QMP input member '%s' is unexpected", key);
 	if (!execute)
 		return generic_error(id, "QMP input lacks member 'execute'");
@@ -247,7 +250,8 @@ static char *execute(struct qmp_session *session, json_t *message)
 	if (strcmp(name, "qmp_capabilities") == 0)
 		return negotiate(session, arguments, id);
 	if (!session->negotiated)
-		return error_reply(id, "CommandNotFound", "Expecting capabilities negotiation with 'qmp_capabilities'");
+		return error_reply(id, "CommandNotFound",
+				   "Expecting capabilities negotiation with 'qmp_capabilities'");
 	return run_command(session, name, arguments, id);
 }
 
@@ -260,7 +264,8 @@ char *qmp_handle(struct qmp_session *session, const char *message, size_t length
 	if (!json_is_object(parsed)) {
 		json_decref(parsed);
 		session->errors++;
-		return generic_error(NULL, "JSON parse error, %s", parsed ? "not an object" : where.text);
+		return generic_error(NULL, "JSON parse error, %s",
+				     parsed ? "not an object" : where.text);
 	}
 	reply = execute(session, parsed);
 	json_decref(parsed);

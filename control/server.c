@@ -18,7 +18,7 @@
 #define CLIENTS_MAX		32
 #define COMMANDS_A_TURN		16	/* then the devices on this loop have theirs */
 #define ERRORS_MAX		8	/* messages that were no JSON */
-#define OUTPUT_PAUSE		KIB(64)	/* with more than this unread, no further command is taken */
+#define OUTPUT_PAUSE		KIB(64) /* with more than this unread, no further command is taken */
 #define OUTPUT_MAX		MIB(4)
 #define NAME_TRIES		100
 
@@ -31,7 +31,7 @@ struct control_client {
 	struct qmp_session session;
 	struct qmp_framer framer;
 	char *input, *output;
-	size_t input_length, scanned;		/* of QMP_MESSAGE_MAX; how far the framer has looked */
+	size_t input_length, scanned; /* of QMP_MESSAGE_MAX; how far the framer has looked */
 	size_t output_start, output_length;	/* what lies between waits to be sent */
 	uint64_t heard_ns;
 	bool eof, dead;
@@ -44,7 +44,7 @@ struct control {
 	struct kvm_listener listener;
 	struct control_client *clients;
 	unsigned int client_count;
-	unsigned int busy;			/* depth of callbacks: clients are freed at none only */
+	unsigned int busy; /* depth of callbacks: clients are freed at none only */
 	char *name, *path;
 	ino_t inode;
 };
@@ -62,7 +62,8 @@ RUN_OPTIONS(control_options_group, "Basic options", control_options);
 static void client_watch(struct control_client *client)
 {
 	size_t waiting = client->output_length - client->output_start;
-	uint32_t events = (waiting ? EPOLLOUT : 0) | (client->eof || waiting > OUTPUT_PAUSE ? 0 : EPOLLIN);
+	uint32_t events =
+		(waiting ? EPOLLOUT : 0) | (client->eof || waiting > OUTPUT_PAUSE ? 0 : EPOLLIN);
 
 	if (!client->dead && event_modify(&client->source, events) < 0)
 		client->dead = true;
@@ -72,7 +73,8 @@ static void client_flush(struct control_client *client)
 {
 	while (!client->dead && client->output_start < client->output_length) {
 		ssize_t sent = send(client->source.fd, client->output + client->output_start,
-				    client->output_length - client->output_start, MSG_DONTWAIT | MSG_NOSIGNAL);
+				    client->output_length - client->output_start,
+				    MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (sent < 0 && errno == EINTR)
 			continue;
@@ -252,7 +254,7 @@ static bool peer_allowed(int fd)
 	       (peer.uid == geteuid() || peer.uid == 0);
 }
 
-/* Room for one more: the client that has been silent longest goes, so that no crowd of idlers locks us out. */
+/* Room for one more: the client that was silent longest goes, so that no crowd of idlers locks us out. */
 static void drop_idlest(struct control *control)
 {
 	struct control_client *idlest = control->clients;
@@ -309,7 +311,8 @@ void control_event(struct kvm *kvm, const char *name, json_t *data)
 
 	if (control) {
 		control_enter(control);
-		for (struct control_client *client = control->clients; client; client = client->next)
+		for (struct control_client *client = control->clients; client;
+		     client = client->next)
 			if (client->session.negotiated && !client->dead)
 				client_send(client, qmp_event(name, data));
 		control_leave(control);
@@ -332,7 +335,8 @@ static const char *shutdown_reason(enum kvm_end end)
 
 static bool ended_by_guest(enum kvm_end end)
 {
-	return end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_TRIPLE_FAULT || end == KVM_END_PANIC;
+	return end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_TRIPLE_FAULT ||
+	       end == KVM_END_PANIC;
 }
 
 static void control_changed(struct kvm_listener *listener, const char *event, enum kvm_end end)
@@ -344,9 +348,11 @@ static void control_changed(struct kvm_listener *listener, const char *event, en
 		return;
 	if (strcmp(event, "SHUTDOWN") == 0) {
 		if (end == KVM_END_PANIC)
-			control_event(control->kvm, "GUEST_PANICKED", json_pack("{s:s}", "action", "poweroff"));
-		data = json_pack("{s:b,s:s,s:s,s:i}", "guest", ended_by_guest(end), "reason", shutdown_reason(end),
-				 "x-end", kvm_end_name(end), "x-status", kvm_end_status(end));
+			control_event(control->kvm, "GUEST_PANICKED",
+				      json_pack("{s:s}", "action", "poweroff"));
+		data = json_pack("{s:b,s:s,s:s,s:i}", "guest", ended_by_guest(end), "reason",
+				 shutdown_reason(end), "x-end", kvm_end_name(end), "x-status",
+				 kvm_end_status(end));
 	} else if (strcmp(event, "RESET") == 0) {
 		data = json_pack("{s:b,s:s}", "guest", 0, "reason", "host-qmp-system-reset");
 	}
@@ -426,7 +432,8 @@ static void control_free(struct control *control)
 	struct stat st;
 
 	/* not what somebody else has put there since */
-	if (control->path && control->inode && lstat(control->path, &st) == 0 && st.st_ino == control->inode)
+	if (control->path && control->inode && lstat(control->path, &st) == 0 &&
+	    st.st_ino == control->inode)
 		unlink(control->path);
 	free(control->path);
 	free(control->name);
@@ -448,10 +455,12 @@ static int control_start(struct control *control)
 	if (r == 0)
 		r = control_listen(control, dir);
 	if (r == -EADDRINUSE)
-		return log_error(EADDRINUSE, "option --name: '%s' is taken by a VM that runs (see lkvm list)",
+		return log_error(EADDRINUSE,
+				 "option --name: '%s' is taken by a VM that runs (see lkvm list)",
 				 control->kvm->name);
 	if (r < 0) {
-		log_warn("control socket: none, so lkvm list and stop won't see this VM: %s%s%s", dir ? dir : "",
+		log_warn("control socket: none, so lkvm list and stop won't see this VM: %s%s%s",
+			 dir ? dir : "",
 			 dir ? ": " : "$XDG_RUNTIME_DIR/lkvm or ~/.lkvm: ", strerror(-r));
 		return INIT_SKIP;
 	}

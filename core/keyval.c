@@ -46,8 +46,8 @@ int keyval_parse(struct keyval *keyval, const char *option, const char *text, bo
 			continue;
 		if (keyval->count == ARRAY_SIZE(keyval->pairs)) {
 			keyval_free(keyval);
-			return log_error(EUSAGE, "option --%s: more than %zu settings in '%s'", option,
-					 ARRAY_SIZE(keyval->pairs), text);
+			return log_error(EUSAGE, "option --%s: more than %zu settings in '%s'",
+					 option, ARRAY_SIZE(keyval->pairs), text);
 		}
 		if (equals)
 			*equals = '\0';
@@ -105,7 +105,8 @@ int keyval_done(const struct keyval *keyval, const char *option, const char *kno
 {
 	for (size_t i = 0; i < keyval->count; i++)
 		if (!keyval->pairs[i].used)
-			return log_error(EUSAGE, "option --%s: no setting is called '%s' (known: %s)", option,
-					 keyval->pairs[i].key, known);
+			return log_error(EUSAGE,
+					 "option --%s: no setting is called '%s' (known: %s)",
+					 option, keyval->pairs[i].key, known);
 	return 0;
 }

@@ -34,7 +34,8 @@ static unsigned int edit_distance(const char *a, const char *b)
 	for (size_t j = 0; j <= b_length; j++)
 		rows[0][j] = (unsigned int)j;
 	for (size_t i = 1; i <= a_length; i++) {
-		unsigned int *now = rows[i % 3], *before = rows[(i - 1) % 3], *swap = rows[(i + 1) % 3];
+		unsigned int *now = rows[i % 3], *before = rows[(i - 1) % 3],
+			     *swap = rows[(i + 1) % 3];
 
 		now[0] = (unsigned int)i;
 		for (size_t j = 1; j <= b_length; j++) {
@@ -73,18 +74,21 @@ static int unknown_option(const struct config *config, const char *name, size_t 
 		if (suggestion_closer(typed, config->values[i].def->name, &best))
 			suggestion = config->values[i].def->name;
 	if (suggestion)
-		return log_error(EINVAL, "option --%s: no such option (did you mean --%s?)", typed, suggestion);
+		return log_error(EINVAL, "option --%s: no such option (did you mean --%s?)", typed,
+				 suggestion);
 	return log_error(EINVAL, "option --%s: no such option (--help lists them)", typed);
 }
 
 static int ambiguous_option(const char *name, size_t length, struct match a, struct match b)
 {
-	return log_error(EINVAL, "option --%.*s: could be --%s%s or --%s%s (say more of it)", (int)length, name,
-			 a.negated ? "no-" : "", a.value->def->name, b.negated ? "no-" : "", b.value->def->name);
+	return log_error(EINVAL, "option --%.*s: could be --%s%s or --%s%s (say more of it)",
+			 (int)length, name, a.negated ? "no-" : "", a.value->def->name,
+			 b.negated ? "no-" : "", b.value->def->name);
 }
 
 /* The option that @name (of @length characters) stands for: spelt in full, or the only one so beginning. */
-static int find_long(const struct config *config, const char *name, size_t length, struct match *match)
+static int find_long(const struct config *config, const char *name, size_t length,
+		     struct match *match)
 {
 	bool no = length > 3 && strncmp(name, "no-", 3) == 0;
 
@@ -131,7 +135,8 @@ static int use_value(struct config_value *value, const char *text)
 	int r;
 
 	if (def->pending)
-		return log_error(EINVAL, "option --%s: not built yet (%s)", def->name, def->pending);
+		return log_error(EINVAL, "option --%s: not built yet (%s)", def->name,
+				 def->pending);
 	r = text ? config_value_set(value, text) : 0;
 	if (r == 0)
 		value->given = true;
@@ -159,8 +164,9 @@ static int parse_long(const struct config *config, int argc, char **argv, int *a
 	def = match.value->def;
 	if (def->type == OPTION_FLAG) {
 		if (text)
-			return log_error(EINVAL, "option --%s: takes no value (say --%s or --no-%s)", def->name,
-					 def->name, def->name);
+			return log_error(EINVAL,
+					 "option --%s: takes no value (say --%s or --no-%s)",
+					 def->name, def->name, def->name);
 		return use_value(match.value, match.negated ? "false" : "true");
 	}
 	if (!text && !def->optional_argument) {
@@ -179,7 +185,8 @@ static int parse_short(const struct config *config, int argc, char **argv, int *
 		int r;
 
 		if (!value)
-			return log_error(EINVAL, "option -%c: no such option (--help lists them)", *letter);
+			return log_error(EINVAL, "option -%c: no such option (--help lists them)",
+					 *letter);
 		if (value->def->type != OPTION_FLAG) {
 			if (letter[1])
 				return use_value(value, letter + 1);
@@ -218,7 +225,8 @@ static int parse_words(struct config *config, int argc, char **argv, int *rest)
 			operands[count++] = argv[i];
 			continue;
 		}
-		r = argv[i][1] == '-' ? parse_long(config, argc, argv, &i) : parse_short(config, argc, argv, &i);
+		r = argv[i][1] == '-' ? parse_long(config, argc, argv, &i)
+				      : parse_short(config, argc, argv, &i);
 		if (r < 0)
 			return r;
 		while (first <= i)
@@ -230,7 +238,8 @@ static int parse_words(struct config *config, int argc, char **argv, int *rest)
 	return 0;
 }
 
-int config_parse(struct config **config, struct option_group *groups, int argc, char **argv, int *rest)
+int config_parse(struct config **config, struct option_group *groups, int argc, char **argv,
+		 int *rest)
 {
 	struct config *new;
 	int r = config_new(&new, groups);

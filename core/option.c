@@ -92,7 +92,8 @@ static const char *size_text(uint64_t value, char *buffer, size_t length)
 		value /= 1024;
 		step++;
 	}
-	snprintf(buffer, length, "%llu%.1s", (unsigned long long)value, step ? &suffixes[step] : "");
+	snprintf(buffer, length, "%llu%.1s", (unsigned long long)value,
+		 step ? &suffixes[step] : "");
 	return buffer;
 }
 
@@ -107,7 +108,8 @@ static int set_flag(struct config_value *value, const char *text)
 			return 0;
 		}
 	}
-	return log_error(EINVAL, "option --%s: '%s' is neither true nor false", value->def->name, text);
+	return log_error(EINVAL, "option --%s: '%s' is neither true nor false", value->def->name,
+			 text);
 }
 
 static int set_string(struct config_value *value, const char *text)
@@ -128,14 +130,15 @@ static int set_uint(struct config_value *value, const char *text)
 	int r = parse_uint(text, &number);
 
 	if (r == -EINVAL)
-		return log_error(EINVAL, "option --%s: '%s' is no number (say %llu or more)", def->name, text,
-				 (unsigned long long)def->min);
+		return log_error(EINVAL, "option --%s: '%s' is no number (say %llu or more)",
+				 def->name, text, (unsigned long long)def->min);
 	if (r < 0 || number < def->min || (def->max && number > def->max)) {
 		if (!def->max)
-			return log_error(EINVAL, "option --%s: %s is out of range (at least %llu)", def->name,
-					 text, (unsigned long long)def->min);
-		return log_error(EINVAL, "option --%s: %s is out of range (%llu to %llu)", def->name, text,
-				 (unsigned long long)def->min, (unsigned long long)def->max);
+			return log_error(EINVAL, "option --%s: %s is out of range (at least %llu)",
+					 def->name, text, (unsigned long long)def->min);
+		return log_error(EINVAL, "option --%s: %s is out of range (%llu to %llu)",
+				 def->name, text, (unsigned long long)def->min,
+				 (unsigned long long)def->max);
 	}
 	value->number = number;
 	return 0;
@@ -148,13 +151,14 @@ static int set_size(struct config_value *value, const char *text)
 	uint64_t number;
 
 	if (parse_size(text, def->unit, &number) < 0)
-		return log_error(EINVAL, "option --%s: '%s' is no size (say 512M or 4G)", def->name, text);
+		return log_error(EINVAL, "option --%s: '%s' is no size (say 512M or 4G)", def->name,
+				 text);
 	if (number < def->min)
-		return log_error(EINVAL, "option --%s: %s is too small (at least %s)", def->name, text,
-				 size_text(def->min, limit, sizeof(limit)));
+		return log_error(EINVAL, "option --%s: %s is too small (at least %s)", def->name,
+				 text, size_text(def->min, limit, sizeof(limit)));
 	if (def->max && number > def->max)
-		return log_error(EINVAL, "option --%s: %s is too large (at most %s)", def->name, text,
-				 size_text(def->max, limit, sizeof(limit)));
+		return log_error(EINVAL, "option --%s: %s is too large (at most %s)", def->name,
+				 text, size_text(def->max, limit, sizeof(limit)));
 	value->number = number;
 	return 0;
 }
@@ -171,7 +175,8 @@ static int set_choice(struct config_value *value, const char *text)
 	for (size_t i = 0; def->choices && def->choices[i] && used < sizeof(known); i++)
 		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
 					 def->choices[i]);
-	return log_error(EINVAL, "option --%s: '%s' is none of its choices (%s)", def->name, text, known);
+	return log_error(EINVAL, "option --%s: '%s' is none of its choices (%s)", def->name, text,
+			 known);
 }
 
 static int add_item(struct config_value *value, const char *text)
