@@ -354,7 +354,11 @@ static void control_changed(struct kvm_listener *listener, const char *event, en
 				 shutdown_reason(end), "x-end", kvm_end_name(end), "x-status",
 				 kvm_end_status(end));
 	} else if (strcmp(event, "RESET") == 0) {
-		data = json_pack("{s:b,s:s}", "guest", 0, "reason", "host-qmp-system-reset");
+		/* inside a client's command it was that command, else the guest itself */
+		bool host = control->busy > 0;
+
+		data = json_pack("{s:b,s:s}", "guest", !host, "reason",
+				 host ? "host-qmp-system-reset" : "guest-reset");
 	}
 	control_event(control->kvm, event, data);
 }
