@@ -5,7 +5,6 @@
  */
 #include <string.h>
 
-#include "arm64.h"
 #include "fdt.h"
 
 /* ---- interrupt-controller/arm,gic.yaml, arm,gic-v3.yaml ---- */

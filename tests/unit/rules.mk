@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Unit tests: tests/unit/test-NAME.c is one program, linked with every object of lkvm but main.o.
 
-UNIT_TESTS	:= $(patsubst tests/unit/test-%.c,%,$(sort $(wildcard tests/unit/test-*.c) \
-		     $(wildcard tests/unit/$(ARCHDIR)/test-*.c)))
-UNIT_PROGRAMS	:= $(patsubst tests/unit/test-%.c,$(BUILD)/tests/unit/test-%,$(sort $(wildcard tests/unit/test-*.c)))
+# Those of one architecture are in tests/unit/x86 and tests/unit/arm64.
+UNIT_SOURCES	:= $(sort $(wildcard tests/unit/test-*.c) $(wildcard tests/unit/$(ARCHDIR)/test-*.c))
+UNIT_PROGRAMS	:= $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES))
+# Programs of another architecture run under QEMU's user mode.
+UNIT_RUNNER	?= $(if $(CROSS_COMPILE),qemu-$(subst arm64,aarch64,$(ARCH))-static)
 CHECK_LIBS	:= -lcheck -lsubunit -lrt -lm
 
 .PHONY: unit
 unit: $(UNIT_PROGRAMS)
 
-$(BUILD)/tests/unit/test-%: $(BUILD)/tests/unit/test-%.o $(OBJECTS)
+$(UNIT_PROGRAMS): %: %.o $(OBJECTS)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(CHECK_LIBS)
 
 # make check-unit runs them all, T=NAME one; each prints libcheck's own summary
 .PHONY: check-unit
-check-unit: $(if $(T),$(BUILD)/tests/unit/test-$(T),$(UNIT_PROGRAMS))
-	$(Q)failed=0; for t in $^; do timeout 120 $$t || failed=1; done; exit $$failed
+check-unit: $(if $(T),$(filter %/test-$(T),$(UNIT_PROGRAMS)),$(UNIT_PROGRAMS))
+	$(Q)failed=0; for t in $^; do timeout 120 $(UNIT_RUNNER) $$t || failed=1; done; exit $$failed
