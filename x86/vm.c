@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The x86 machine: TSS and identity map, PIC, IOAPIC and PIT in KVM, where RAM and devices lie, and how
+ * interrupt lines reach the chips.
+ *
+ * Called by core/vm.c and the reset on the main thread.
+ */
+#include "kvm/arch.h"
+
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "kvm/log.h"
+#include "kvm/x86.h"
+
+const char arch_name[] = "x86_64";
+const bool arch_has_nmi = true;
+const char *const arch_kernel_names[] = { "bzImage", "vmlinux", NULL };
+
+static const char x86_vm_key[] = "x86 machine";
+
+struct x86_vm {
+	struct platform_layout layout;
+	struct x86_entry entry;
+	/* power-on state, taken when the chips were made */
+	struct kvm_irqchip chips[3];
+	struct kvm_pit_state2 pit;
+};
+
+static struct x86_vm *x86_vm(const struct kvm *kvm)
+{
+	return kvm_get_state(kvm, x86_vm_key);
+}
+
+struct x86_entry *x86_entry(const struct kvm *kvm)
+{
+	return &x86_vm(kvm)->entry;
+}
+
+int arch_vm_type(struct kvm *kvm, unsigned long *type)
+{
+	(void)kvm;
+	*type = 0;
+	return 0;
+}
+
+/* ---- chips ---- */
+
+static int vm_make_chips(struct kvm *kvm)
+{
+	/* The speaker flag lets KVM answer port 0x61 too, so that no exit is made for the PIT's gate. */
+	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+	uint64_t identity_map = X86_IDENTITY_MAP;
+
+	if (ioctl(kvm->vm_fd, KVM_SET_TSS_ADDR, X86_TSS) < 0)
+		return log_errno(errno, "KVM_SET_TSS_ADDR");
+	if (ioctl(kvm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0)
+		return log_errno(errno, "KVM_SET_IDENTITY_MAP_ADDR");
+	if (ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP) < 0)
+		return log_errno(errno, "KVM has no interrupt controllers");
+	if (ioctl(kvm->vm_fd, KVM_CREATE_PIT2, &pit) < 0)
+		return log_errno(errno, "KVM has no timer");
+	return 0;
+}
+
+static int vm_take_power_on_state(struct kvm *kvm, struct x86_vm *vm)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(vm->chips); i++) {
+		vm->chips[i].chip_id = i;
+		if (ioctl(kvm->vm_fd, KVM_GET_IRQCHIP, &vm->chips[i]) < 0)
+			return log_errno(errno, "KVM_GET_IRQCHIP");
+	}
+	if (ioctl(kvm->vm_fd, KVM_GET_PIT2, &vm->pit) < 0)
+		return log_errno(errno, "KVM_GET_PIT2");
+	return 0;
+}
+
+int arch_vm_reset(struct kvm *kvm)
+{
+	struct x86_vm *vm = x86_vm(kvm);
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(vm->chips); i++)
+		if (ioctl(kvm->vm_fd, KVM_SET_IRQCHIP, &vm->chips[i]) < 0)
+			return log_errno(errno, "reset: KVM_SET_IRQCHIP");
+	if (ioctl(kvm->vm_fd, KVM_SET_PIT2, &vm->pit) < 0)
+		return log_errno(errno, "reset: KVM_SET_PIT2");
+	return 0;
+}
+
+/* ---- where things lie ---- */
+
+static uint64_t ram_below_hole(const struct kvm *kvm)
+{
+	return MIN(kvm->ram_size, (uint64_t)X86_PCI_HOLE);
+}
+
+/* The 64-bit window: behind RAM, as large as the CPU's physical addresses allow, at most 256 GiB. */
+static void layout_mmio64(const struct kvm *kvm, struct platform_layout *layout)
+{
+	uint64_t above = kvm->ram_size - ram_below_hole(kvm);
+	uint64_t base = ALIGN_UP(GIB(4) + above, GIB(16)), size = GIB(256);
+	uint32_t eax = 0x80000008, ebx, ecx = 0, edx;
+	uint64_t end;
+
+	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	end = 1ULL << MAX(eax & 0xff, 36U);
+	while (size > GIB(1) && (base >= end || size > end - base))
+		size /= 2;
+	if (base < end && size <= end - base) {
+		layout->pci_mmio64_base = base;
+		layout->pci_mmio64_size = size;
+	}
+}
+
+static void vm_lay_out(const struct kvm *kvm, struct platform_layout *layout)
+{
+	*layout = (struct platform_layout){
+		.mmio_base = X86_PLATFORM_MMIO, .mmio_size = X86_PLATFORM_MMIO_SIZE,
+		.pci_ecam_base = X86_ECAM, .pci_ecam_size = X86_ECAM_SIZE,
+		.pci_mmio32_base = X86_PCI_HOLE, .pci_mmio32_size = X86_PCI_MMIO32_SIZE,
+		.pci_io_base = X86_PCI_IO, .pci_io_size = X86_PCI_IO_SIZE,
+	};
+	for (unsigned int i = 0; i < 4; i++)
+		layout->pci_intx_gsi[i] = X86_INTX_GSI + i;
+	layout_mmio64(kvm, layout);
+}
+
+const struct platform_layout *arch_platform(const struct kvm *kvm)
+{
+	static const struct platform_layout none;
+	struct x86_vm *vm = x86_vm(kvm);
+
+	return vm ? &vm->layout : &none;
+}
+
+int arch_ram_layout(struct kvm *kvm)
+{
+	uint64_t low = ram_below_hole(kvm);
+
+	kvm->ram[0] = (struct ram_range){ .base = 0, .size = low, .offset = 0 };
+	kvm->ram_count = 1;
+	if (kvm->ram_size > low)
+		kvm->ram[kvm->ram_count++] = (struct ram_range){ .base = GIB(4), .size = kvm->ram_size - low, .offset = low };
+	return 0;
+}
+
+/* ---- interrupt lines ---- */
+
+static void route(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint32_t chip, uint32_t pin)
+{
+	memset(entry, 0, sizeof(*entry));
+	entry->gsi = gsi;
+	entry->type = KVM_IRQ_ROUTING_IRQCHIP;
+	entry->u.irqchip.irqchip = chip;
+	entry->u.irqchip.pin = pin;
+}
+
+size_t arch_irq_route_lines(struct kvm *kvm, struct kvm_irq_routing_entry *entries, size_t max)
+{
+	size_t count = 0;
+
+	(void)kvm;
+	for (uint32_t gsi = 0; gsi < X86_IRQ_LINES && count + 2 <= max; gsi++) {
+		/* IRQ 2 is the cascade between the PICs; the IOAPIC's pin 2 is where the PIT comes in. */
+		if (gsi < 16 && gsi != 2)
+			route(&entries[count++], gsi, gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi % 8);
+		if (gsi != 2)
+			route(&entries[count++], gsi, KVM_IRQCHIP_IOAPIC, gsi ? gsi : 2);
+	}
+	return count;
+}
+
+int arch_irq_route_message(struct kvm *kvm, uint64_t address, uint32_t data, uint32_t device_id,
+			   struct kvm_irq_routing_entry *entry)
+{
+	(void)kvm;
+	(void)device_id;
+	entry->type = KVM_IRQ_ROUTING_MSI;
+	entry->u.msi.address_lo = (uint32_t)address;
+	entry->u.msi.address_hi = (uint32_t)(address >> 32);
+	entry->u.msi.data = data;
+	return 0;
+}
+
+uint32_t arch_irq_lines(void)
+{
+	return X86_IRQ_LINES;
+}
+
+void arch_irq_alloc_range(uint32_t *first, uint32_t *count)
+{
+	*first = X86_PLATFORM_GSI;
+	*count = X86_PLATFORM_GSIS;
+}
+
+int arch_cpus_ready(struct kvm *kvm)
+{
+	return irq_chip_ready(kvm);
+}
+
+/* ---- life ---- */
+
+void arch_vm_exit(struct kvm *kvm)
+{
+	struct x86_vm *vm = x86_vm(kvm);
+
+	/* Taking state away can't fail: only a new key needs memory. */
+	if (vm && !kvm_set_state(kvm, x86_vm_key, NULL))
+		free(vm);
+}
+
+int arch_vm_init(struct kvm *kvm)
+{
+	struct x86_vm *vm = calloc(1, sizeof(*vm));
+	int result;
+
+	if (!vm)
+		return log_errno(ENOMEM, "machine");
+	result = vm_make_chips(kvm);
+	if (!result)
+		result = vm_take_power_on_state(kvm, vm);
+	if (!result)
+		result = kvm_set_state(kvm, x86_vm_key, vm);
+	if (result) {
+		free(vm);
+		return result;
+	}
+	vm_lay_out(kvm, &vm->layout);
+	return 0;
+}
