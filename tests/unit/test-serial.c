@@ -25,6 +25,7 @@ static void setup(void)
 	ck_assert_int_eq(pipe2(guest_out, O_CLOEXEC | O_NONBLOCK), 0);
 	ck_assert_int_eq(terminal_open(kvm, 1, guest_in[0], guest_out[1], &terminal), 0);
 	ck_assert_int_eq(serial_create(kvm, &here, terminal, true, &serial), 0);
+	board_listen(kvm);
 	board_poll(kvm, 2);
 }
 
