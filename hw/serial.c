@@ -12,6 +12,7 @@
  */
 #include "kvm/serial.h"
 
+#include <assert.h>
 #include <linux/serial_reg.h>
 #include <pthread.h>
 #include <string.h>
@@ -24,6 +25,7 @@
 #define SERIAL_IIR_FIFOS	0xc0
 #define SERIAL_MSR_LINES	(UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS)	/* someone is there, always */
 #define SERIAL_MSR_DELTA	0x0f
+#define SERIAL_POLLS		3	/* reads of LSR in a row that show a guest which polls for input */
 #define SERIAL_IER_MASK		0x0f
 #define SERIAL_MCR_MASK		0x1f
 #define SERIAL_RX_ERRORS	(UART_LSR_OE | UART_LSR_PE | UART_LSR_FE | UART_LSR_BI)
@@ -48,6 +50,7 @@ struct serial {
 	uint8_t rx[SERIAL_FIFO_SIZE];
 	uint8_t rx_status[SERIAL_FIFO_SIZE];	/* what LSR says of each byte: UART_LSR_BI */
 	uint8_t rx_start, rx_count;
+	uint8_t polls;			/* reads of LSR since any access but to LSR and RBR, up to SERIAL_POLLS */
 	bool quiesced;			/* the terminal's input stays where it is */
 	struct panic_watch watch;
 };
@@ -97,13 +100,19 @@ static void serial_rx_push_locked(struct serial *serial, uint8_t byte, uint8_t s
 	serial->rx_count++;
 }
 
+static bool serial_listens(const struct serial *serial)
+{
+	return !serial->quiesced && !(serial->mcr & UART_MCR_LOOP) &&
+	       ((serial->ier & UART_IER_RDI) || serial->polls == SERIAL_POLLS);
+}
+
 /* Takes from the terminal what there is room for. */
 static void serial_rx_fill_locked(struct serial *serial)
 {
 	uint8_t bytes[SERIAL_FIFO_SIZE];
 	size_t count;
 
-	if (serial->quiesced || (serial->mcr & UART_MCR_LOOP))
+	if (!serial_listens(serial))
 		return;
 	if (serial->break_waits && serial_rx_room(serial)) {
 		serial_rx_push_locked(serial, 0, UART_LSR_BI);
@@ -114,6 +123,31 @@ static void serial_rx_fill_locked(struct serial *serial)
 	count = terminal_read(serial->terminal, bytes, serial_rx_room(serial));
 	for (size_t i = 0; i < count; i++)
 		serial_rx_push_locked(serial, bytes[i], 0);
+}
+
+/* Gives back to the terminal what the guest has not read; not for what came by the loop. */
+static void serial_rx_return_locked(struct serial *serial)
+{
+	uint8_t bytes[SERIAL_FIFO_SIZE];
+	size_t count = 0;
+	unsigned int at;
+
+	static_assert(SERIAL_FIFO_SIZE <= TERMINAL_UNREAD_MAX, "a full FIFO can't be put back");
+	for (unsigned int i = 0; i < serial->rx_count; i++) {
+		at = (serial->rx_start + i) % SERIAL_FIFO_SIZE;
+		if (!serial->rx_status[at])
+			bytes[count++] = serial->rx[at];
+	}
+	terminal_unread(serial->terminal, bytes, count);
+	serial->rx_start = serial->rx_count = 0;
+}
+
+/* The guest did something else than polling. */
+static void serial_stop_polling_locked(struct serial *serial)
+{
+	if (serial->polls == SERIAL_POLLS && !(serial->ier & UART_IER_RDI) && !(serial->mcr & UART_MCR_LOOP))
+		serial_rx_return_locked(serial);
+	serial->polls = 0;
 }
 
 static uint8_t serial_rx_pop_locked(struct serial *serial)
@@ -128,13 +162,6 @@ static uint8_t serial_rx_pop_locked(struct serial *serial)
 	if (!serial->rx_count)
 		serial_rx_fill_locked(serial);
 	return byte;
-}
-
-static void serial_rx_clear_locked(struct serial *serial)
-{
-	serial->rx_start = serial->rx_count = 0;
-	serial->overrun = 0;
-	serial_rx_fill_locked(serial);
 }
 
 static void serial_input_ready(void *opaque)
@@ -179,8 +206,13 @@ static uint8_t serial_modem_lines(const struct serial *serial)
 
 static void serial_write_mcr_locked(struct serial *serial, uint8_t value)
 {
+	bool loop_before = serial->mcr & UART_MCR_LOOP, loop = value & UART_MCR_LOOP;
 	uint8_t lines, changed;
 
+	if (loop && !loop_before)
+		serial_rx_return_locked(serial);
+	else if (!loop && loop_before)
+		serial->rx_count = 0;
 	serial->mcr = value & SERIAL_MCR_MASK;
 	lines = serial_modem_lines(serial);
 	changed = (serial->msr ^ lines) & 0xf0;
@@ -189,8 +221,7 @@ static void serial_write_mcr_locked(struct serial *serial, uint8_t value)
 		changed &= (uint8_t)~UART_MSR_RI;
 	serial->msr = lines | (serial->msr & SERIAL_MSR_DELTA) | changed >> 4;
 	/* What came in while the loop was closed has waited in the terminal. */
-	if (!serial->rx_count)
-		serial_rx_fill_locked(serial);
+	serial_rx_fill_locked(serial);
 }
 
 static void serial_write_fcr_locked(struct serial *serial, uint8_t value)
@@ -198,9 +229,14 @@ static void serial_write_fcr_locked(struct serial *serial, uint8_t value)
 	static const uint8_t levels[] = { 1, 4, 8, 14 };
 	bool enable = value & UART_FCR_ENABLE_FIFO;
 
+	/* Linux turns the FIFOs on with its interrupts enabled already: no reason to lose the first byte. */
+	if (enable != serial->fifo && !(serial->mcr & UART_MCR_LOOP))
+		serial_rx_return_locked(serial);
 	if (enable != serial->fifo || (enable && (value & UART_FCR_CLEAR_RCVR))) {
 		serial->fifo = enable;
-		serial_rx_clear_locked(serial);
+		serial->rx_start = serial->rx_count = 0;
+		serial->overrun = 0;
+		serial_rx_fill_locked(serial);
 	}
 	serial->trigger = enable ? levels[value >> 6 & 3] : 1;
 }
@@ -210,7 +246,10 @@ static void serial_write_ier_locked(struct serial *serial, uint8_t value)
 	/* Enabling it with an empty holding register raises it, which drivers wait for to get going. */
 	if ((value & ~serial->ier) & UART_IER_THRI)
 		serial->transmit_empty = true;
+	if ((serial->ier & ~value & UART_IER_RDI) && !(serial->mcr & UART_MCR_LOOP))
+		serial_rx_return_locked(serial);
 	serial->ier = value & SERIAL_IER_MASK;
+	serial_rx_fill_locked(serial);
 }
 
 static void serial_transmit_locked(struct serial *serial, uint8_t byte)
@@ -239,6 +278,8 @@ static uint8_t serial_read_lsr_locked(struct serial *serial)
 {
 	uint8_t status = UART_LSR_THRE | UART_LSR_TEMT | serial->overrun;
 
+	if (serial->polls < SERIAL_POLLS && ++serial->polls == SERIAL_POLLS)
+		serial_rx_fill_locked(serial);
 	serial->overrun = 0;
 	if (!serial->rx_count)
 		return status;
@@ -263,6 +304,8 @@ static uint8_t serial_read_locked(struct serial *serial, uint64_t offset)
 {
 	bool dlab = serial->lcr & UART_LCR_DLAB;
 
+	if (offset != UART_RX && offset != UART_LSR && serial->polls)
+		serial_stop_polling_locked(serial);
 	switch (offset) {
 	case UART_RX:	return dlab ? serial->divisor & 0xff : serial_rx_pop_locked(serial);
 	case UART_IER:	return dlab ? serial->divisor >> 8 : serial->ier;
@@ -285,6 +328,8 @@ static void serial_write_divisor_locked(struct serial *serial, uint64_t offset, 
 
 static void serial_write_locked(struct serial *serial, uint64_t offset, uint8_t value)
 {
+	if (serial->polls)
+		serial_stop_polling_locked(serial);
 	if (offset <= UART_DLM && (serial->lcr & UART_LCR_DLAB)) {
 		serial_write_divisor_locked(serial, offset, value);
 		return;
@@ -339,6 +384,7 @@ static void serial_reset(struct device *device)
 	serial->transmit_empty = true;
 	serial->irq_active = false;
 	serial->break_waits = false;
+	serial->polls = 0;
 	serial->rx_start = serial->rx_count = 0;
 	panic_watch_reset(&serial->watch);
 	pthread_mutex_unlock(&serial->lock);
@@ -383,6 +429,7 @@ static const struct state_field serial_fields[] = {
 	STATE_BYTES(struct serial, rx_status),
 	STATE_U8_MAX(struct serial, rx_start, SERIAL_FIFO_SIZE - 1),
 	STATE_U8_MAX(struct serial, rx_count, SERIAL_FIFO_SIZE),
+	STATE_U8_MAX(struct serial, polls, SERIAL_POLLS),
 };
 STATE_TABLE(serial_state, "serial", 1, serial_fields);
 

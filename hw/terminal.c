@@ -25,6 +25,7 @@
 #include "kvm/tty.h"
 
 #define TERMINAL_ESCAPE		0x01	/* Ctrl-A */
+#define TERMINAL_RING_FULL	(TERMINAL_INPUT_SIZE - TERMINAL_UNREAD_MAX)
 #define TERMINAL_FOREGROUND_MS	500	/* how often a background job asks whether it has the tty again */
 
 struct terminal {
@@ -53,7 +54,7 @@ struct terminal {
 	void *break_opaque;
 
 	pthread_mutex_t lock;		/* guards all below; innermost but for the event loop's */
-	char ring[TERMINAL_INPUT_SIZE];
+	char ring[TERMINAL_INPUT_SIZE];	/* of which TERMINAL_UNREAD_MAX are kept for what comes back */
 	size_t start, length;
 	bool waiting;			/* the input waits for room in the ring */
 };
@@ -82,7 +83,7 @@ static size_t terminal_room(struct terminal *terminal)
 	size_t room;
 
 	pthread_mutex_lock(&terminal->lock);
-	room = TERMINAL_INPUT_SIZE - terminal->length;
+	room = terminal->length < TERMINAL_RING_FULL ? TERMINAL_RING_FULL - terminal->length : 0;
 	pthread_mutex_unlock(&terminal->lock);
 	return room;
 }
@@ -90,7 +91,7 @@ static size_t terminal_room(struct terminal *terminal)
 static void terminal_put(struct terminal *terminal, char byte)
 {
 	pthread_mutex_lock(&terminal->lock);
-	if (terminal->length < TERMINAL_INPUT_SIZE) {
+	if (terminal->length < TERMINAL_RING_FULL) {
 		terminal->ring[(terminal->start + terminal->length) % TERMINAL_INPUT_SIZE] = byte;
 		terminal->length++;
 	}
@@ -118,6 +119,19 @@ size_t terminal_read(struct terminal *terminal, void *data, size_t length)
 	if (resume)
 		event_work_post(&terminal->resume);
 	return length;
+}
+
+void terminal_unread(struct terminal *terminal, const void *data, size_t length)
+{
+	const char *bytes = data;
+
+	pthread_mutex_lock(&terminal->lock);
+	while (length && terminal->length < TERMINAL_INPUT_SIZE) {
+		terminal->start = (terminal->start + TERMINAL_INPUT_SIZE - 1) % TERMINAL_INPUT_SIZE;
+		terminal->ring[terminal->start] = bytes[--length];
+		terminal->length++;
+	}
+	pthread_mutex_unlock(&terminal->lock);
 }
 
 /* ---- the escape keys; each runs on the main loop, which is the main thread ---- */
@@ -308,7 +322,7 @@ static void terminal_resume(struct event_work *work)
 {
 	struct terminal *terminal = container_of(work, struct terminal, resume);
 
-	if (terminal->ready && terminal_room(terminal) < TERMINAL_INPUT_SIZE)
+	if (terminal->ready && terminal_room(terminal) < TERMINAL_RING_FULL)
 		terminal->ready(terminal->ready_opaque);
 	if (terminal->in_fd < 0)
 		return;

@@ -47,6 +47,9 @@ void terminal_flush(struct terminal *terminal);
 void terminal_set_reader(struct terminal *terminal, void (*ready)(void *opaque), void *opaque);
 /** terminal_read() - up to @length bytes; 0 when empty; any thread */
 size_t terminal_read(struct terminal *terminal, void *data, size_t length);
+/** terminal_unread() - puts back the last bytes that were read, TERMINAL_UNREAD_MAX at most; any thread */
+void terminal_unread(struct terminal *terminal, const void *data, size_t length);
+#define TERMINAL_UNREAD_MAX	16
 
 /** terminal_set_break() - @on_break is called on the main loop when the user sends a break; NULL: nobody cares */
 void terminal_set_break(struct terminal *terminal, void (*on_break)(void *opaque), void *opaque);

@@ -14,7 +14,14 @@ TEST(triple_fault_has_a_status_of_its_own)
 	} __attribute__((packed)) empty = { 0, 0 };
 
 	end_report();
-	__asm__ volatile("lidtl %0; ud2" : : "m"(empty));
+	__asm__ volatile("lidtl %0\n"
+			 "movl %%cr0, %%eax\n"
+			 "orb $1, %%al\n"
+			 "movl %%eax, %%cr0\n"
+			 "jmp 1f\n"
+			 "1: movw $0x18, %%ax\n"
+			 "movw %%ax, %%gs\n"
+			 : : "m"(empty) : "eax");
 }
 
 TESTS(RUN(triple_fault_has_a_status_of_its_own));

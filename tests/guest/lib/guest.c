@@ -209,12 +209,15 @@ void ioapic_mask(unsigned int pin)
 	ioapic_write((uint8_t)(0x10 + pin * 2), 0x10000);
 }
 
+/* Open while the clock is read: software KVM may miss a window of a few instructions without an exit in it. */
 bool wait_interrupt(unsigned int vector, unsigned int count, uint32_t milliseconds)
 {
 	uint32_t start = ticks();
 
+	__asm__ volatile("sti" : : : "memory");
 	while (interrupts[vector] < count && !passed(start, milliseconds))
-		__asm__ volatile("sti; nop; nop; cli" : : : "memory");
+		;
+	__asm__ volatile("cli" : : : "memory");
 	return interrupts[vector] >= count;
 }
 
@@ -222,8 +225,10 @@ void let_interrupts(uint32_t milliseconds)
 {
 	uint32_t start = ticks();
 
+	__asm__ volatile("sti" : : : "memory");
 	while (!passed(start, milliseconds))
-		__asm__ volatile("sti; nop; nop; cli" : : : "memory");
+		;
+	__asm__ volatile("cli" : : : "memory");
 }
 
 /* ---- PCI by configuration mechanism 1 ---- */
