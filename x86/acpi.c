@@ -8,7 +8,6 @@
 
 #include "kvm/acpi-power.h"
 #include "kvm/arch.h"
-#include "kvm/device.h"
 #include "kvm/log.h"
 #include "kvm/pci.h"
 #include "kvm/x86.h"
@@ -76,7 +75,6 @@ _Static_assert(sizeof(struct acpi_fadt) == 276, "ACPI 6.5, 5.2.9");
 #define FADT_TIMER_32		BIT(8)
 #define FADT_RESET_SUPPORTED	BIT(10)
 #define BOOT_LEGACY_DEVICES	BIT(0)
-#define BOOT_8042		BIT(1)
 #define BOOT_NO_VGA		BIT(2)
 
 /* ---- putting tables together ---- */
@@ -140,7 +138,7 @@ static struct acpi_address acpi_port(uint64_t port, uint8_t bytes)
 	};
 }
 
-static void acpi_fill_fadt(struct kvm *kvm, struct acpi_fadt *fadt, uint64_t dsdt, uint64_t facs)
+static void acpi_fill_fadt(struct acpi_fadt *fadt, uint64_t dsdt, uint64_t facs)
 {
 	*fadt = (struct acpi_fadt){
 		.facs = le32_of((uint32_t)facs), .dsdt = le32_of((uint32_t)dsdt), .x_dsdt = le64_of(dsdt),
@@ -153,8 +151,8 @@ static void acpi_fill_fadt(struct kvm *kvm, struct acpi_fadt *fadt, uint64_t dsd
 		.x_pm_timer = acpi_port(ACPI_PM_TIMER_PORT, 4), .x_gpe0 = acpi_port(ACPI_GPE0_PORT, 4),
 		.reset = acpi_port(ACPI_RESET_PORT, 1), .reset_value = ACPI_RESET_VALUE,
 		.c2_latency = le16_of(0xfff), .c3_latency = le16_of(0xfff), .century = 0x32,
-		.boot_flags = le16_of((uint16_t)(BOOT_LEGACY_DEVICES | BOOT_NO_VGA |
-						 (device_find(kvm, "i8042") ? BOOT_8042 : 0))),
+		/* BOOT_8042 is missing on purpose: there is one, for resets, but nothing on it is worth a probe. */
+		.boot_flags = le16_of(BOOT_LEGACY_DEVICES | BOOT_NO_VGA),
 		.flags = le32_of(FADT_WBINVD | FADT_PROC_C1 | FADT_SLEEP_BUTTON | FADT_TIMER_32 | FADT_RESET_SUPPORTED),
 		.minor = 5,
 	};
@@ -276,7 +274,7 @@ static void acpi_build(struct kvm *kvm, struct acpi *acpi)
 	fadt = acpi_reserve(acpi, sizeof(*fadt), 16);
 	if (!dsdt || !facs || !fadt)
 		return;
-	acpi_fill_fadt(kvm, fadt, acpi_address_of(acpi, dsdt), acpi_address_of(acpi, facs));
+	acpi_fill_fadt(fadt, acpi_address_of(acpi, dsdt), acpi_address_of(acpi, facs));
 	acpi_list(acpi, fadt);
 
 	acpi_build_madt(kvm, &body);

@@ -4,7 +4,7 @@
 
 #define VENDOR			0x1af4
 #define MODERN			0x1040
-#define MMIO_FIRST		0xd0000000u	/* the window for platform devices, and how they are spaced */
+#define MMIO_FIRST		0xf0000000u	/* the window for platform devices, and how they are spaced */
 #define MMIO_STEP		0x200u
 #define MMIO_SLOTS		32
 #define MMIO_MAGIC		0x74726976u
