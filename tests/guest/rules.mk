@@ -35,3 +35,18 @@ $(GUEST_DIR)/%.bin: $(GUEST_DIR)/%.c.o $(GUEST_LIB) tests/guest/lib/flat.ld
 check-guest: guest-payloads $(PROGRAM)
 	$(Q)tests/guest/run --lkvm $(PROGRAM) --payloads $(GUEST_DIR) $(T)
 endif
+
+# arm64's payloads are flat as well, one file of assembly each; tests/integration/arm64.sh runs them.
+ifeq ($(ARCH),arm64)
+GUEST_DIR	:= $(BUILD)/tests/guest
+GUEST_PAYLOADS	:= $(patsubst tests/guest/arm64/%.S,$(GUEST_DIR)/%.flat,$(sort $(wildcard tests/guest/arm64/*.S)))
+
+.PHONY: guest-payloads
+guest-payloads: $(GUEST_PAYLOADS)
+
+$(GUEST_DIR)/%.flat: tests/guest/arm64/%.S tests/guest/rules.mk
+	@echo "  AS      $<"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -c -o $(@:.flat=.o) $<
+	$(Q)$(CROSS_COMPILE)objcopy -O binary $(@:.flat=.o) $@
+endif
