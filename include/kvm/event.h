@@ -31,6 +31,7 @@ struct event_source {
 	int fd;
 	uint32_t events;
 	void (*ready)(struct event_source *source, uint32_t events);
+	void *opaque;			/* the owner's, untouched */
 };
 
 /**

@@ -16,6 +16,7 @@
 
 #include "kvm/device.h"
 #include "kvm/event.h"
+#include "kvm/log.h"
 #include "kvm/virtqueue.h"
 
 #define VIRTIO_QUEUES_MAX	64
@@ -33,7 +34,10 @@ struct virtio_device_ops {
 
 	/** @handle_queue: the driver kicked @vq; pop until empty, push, flush. virtio_process() does the loop. */
 	void (*handle_queue)(struct virtio_device *device, struct virtqueue *vq);
-	/** @config_read, @config_write: device config at @offset; in bounds already. Little-endian in the buffer. */
+	/**
+	 * @config_read, @config_write: device config at @offset; in bounds already. Little-endian in the buffer.
+	 * Reads come on vCPU threads, so what changes at run time is atomic or locked; writes on the loop.
+	 */
 	void (*config_read)(struct virtio_device *device, size_t offset, void *buffer, size_t size);
 	void (*config_write)(struct virtio_device *device, size_t offset, const void *buffer, size_t size);
 	/** @start: DRIVER_OK was set, queues run; NULL: nothing to do */
@@ -59,6 +63,27 @@ struct virtio_transport_ops {
 	void (*del)(struct virtio_device *device);
 };
 
+/**
+ * struct virtio_transport - one that --virtio-transport can name; a static one a file, registered by
+ * VIRTIO_TRANSPORT()
+ */
+struct virtio_transport {
+	const char *name;
+	bool legacy;
+	/** @add: sets device->transport_ops and device->transport, and puts the device where drivers find it */
+	int (*add)(struct virtio_device *device, const struct virtio_transport *transport);
+	struct virtio_transport *next;
+};
+
+#define VIRTIO_TRANSPORT(transport_)							\
+	static void __attribute__((constructor)) transport_##_register(void)		\
+	{										\
+		virtio_transport_register(&transport_);					\
+	}										\
+	struct virtio_transport /* swallows the semicolon */
+
+void virtio_transport_register(struct virtio_transport *transport);
+
 struct virtio_device {
 	struct device device;		/* registered by virtio_device_add() */
 	struct kvm *kvm;
@@ -76,8 +101,9 @@ struct virtio_device {
 	_Atomic uint32_t config_generation;
 	bool legacy;			/* the driver uses the legacy interface: guest-endian, no FEATURES_OK */
 	bool running;			/* DRIVER_OK, and not NEEDS_RESET */
-	struct log_limit *log_limit;
-	struct event_source *kicks;	/* a queue's ioeventfd each */
+	bool quiesced;
+	struct log_limit log_limit;
+	struct event_source *kicks;	/* a queue's eventfd each: source.fd, for doorbells, set from add on */
 };
 
 /**
@@ -100,6 +126,8 @@ static inline bool virtio_has_feature(const struct virtio_device *device, unsign
 void virtio_config_changed(struct virtio_device *device);
 /** virtio_needs_reset() - sets NEEDS_RESET and tells the driver; the device stops until it is reset */
 void virtio_needs_reset(struct virtio_device *device);
+/** virtio_notify() - a driver's notification that came by an exit, not by the doorbell; any thread, any number */
+void virtio_notify(struct virtio_device *device, unsigned int queue);
 /** virtio_kick() - as if the driver had notified @queue; owner thread (resume, new input) */
 void virtio_kick(struct virtio_device *device, unsigned int queue);
 /**
@@ -109,13 +137,25 @@ void virtio_kick(struct virtio_device *device, unsigned int queue);
 void virtio_process(struct virtio_device *device, struct virtqueue *vq,
 		    int (*handle)(struct virtio_device *device, struct virtqueue *vq, struct virtio_request *req));
 
-/* ---- for the transports (virtio/pci.c, virtio/mmio.c): all on the owner's loop ---- */
+/* ---- for the transports (virtio/pci.c, virtio/mmio.c): called by vCPUs, carried out on the owner's loop ---- */
 
 /** virtio_set_status() - a driver's write to the status register; 0 resets; refuses FEATURES_OK it must refuse */
 void virtio_set_status(struct virtio_device *device, uint8_t status);
+/** virtio_set_features() - what the driver accepts; ignored once FEATURES_OK (modern) or DRIVER_OK is set */
 void virtio_set_features(struct virtio_device *device, uint64_t features);
-/** virtio_queue_enable() - a modern driver's queue_enable, or a legacy driver's PFN (with @legacy layout computed) */
-int virtio_queue_enable(struct virtio_device *device, unsigned int queue);
-void virtio_reset(struct virtio_device *device);
+/**
+ * virtio_queue_setup() - size and ring addresses of a queue that is not enabled; refused (ignored) otherwise
+ * @size: a power of 2 up to size_max, or 0 to leave it
+ */
+void virtio_queue_setup(struct virtio_device *device, unsigned int queue, uint16_t size, gpa_t desc, gpa_t avail,
+			gpa_t used);
+/** virtio_queue_enable() - a modern driver's queue_enable; virtio_queue_legacy() - a legacy driver's PFN, 0 disables */
+void virtio_queue_enable(struct virtio_device *device, unsigned int queue);
+void virtio_queue_legacy(struct virtio_device *device, unsigned int queue, uint64_t address, uint64_t align);
+/** virtio_queue_disable() - MMIO version 2's queue_ready = 0; waits for what is in flight by a device reset if need be */
+void virtio_queue_disable(struct virtio_device *device, unsigned int queue);
+/** virtio_config_read(), virtio_config_write() - bounds-checked; outside reads as 0, writes are dropped */
+void virtio_config_read(struct virtio_device *device, uint64_t offset, void *buffer, size_t size);
+void virtio_config_write(struct virtio_device *device, uint64_t offset, const void *buffer, size_t size);
 
 #endif

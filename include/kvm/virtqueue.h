@@ -41,7 +41,7 @@ struct virtqueue {
 	uint16_t size, size_max;
 	gpa_t desc, avail, used;
 	bool enabled;
-	bool event_index, indirect;	/* from the negotiated features */
+	bool event_index, indirect;	/* from the negotiated features; set by virtqueue_start()'s caller */
 
 	/* owned by the queue's event loop */
 	struct address_space *memory;
@@ -49,6 +49,7 @@ struct virtqueue {
 	uint16_t last_avail, used_index, signalled_used;
 	bool signalled_valid;
 	unsigned int in_flight;
+	bool broken;			/* the driver broke a rule: nothing more until a reset */
 	struct virtio_request *pool;
 };
 

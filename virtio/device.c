@@ -1,0 +1,593 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What all virtio devices share: the status machine, features, queues and their kicks, saved state
+ * (VirtIO 1.3, 2.1 to 2.6 and 3).
+ *
+ * A device's state belongs to its event loop. Transports are called by vCPUs, on any thread; what changes
+ * the device is moved to the loop here and waited for.
+ */
+#include "kvm/virtio.h"
+
+#include <linux/virtio_ring.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include "kvm/kvm.h"
+
+#define STATUS_NEEDS_RESET	VIRTIO_CONFIG_S_NEEDS_RESET
+#define QUEUE_SIZE_DEFAULT	256
+
+static struct virtio_transport *virtio_transports;
+
+void virtio_transport_register(struct virtio_transport *transport)
+{
+	transport->next = virtio_transports;
+	virtio_transports = transport;
+}
+
+/* ---- kicks ---- */
+
+static void kick_ready(struct event_source *source, uint32_t events)
+{
+	struct virtqueue *vq = source->opaque;
+	struct virtio_device *device = vq->device;
+
+	/* The source is edge-triggered, so the eventfd needs no read. */
+	(void)events;
+	if (device->running && vq->enabled)
+		device->ops->handle_queue(device, vq);
+}
+
+static void kicks_unwatch(struct virtio_device *device)
+{
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		event_del(&device->kicks[i]);
+}
+
+static void kicks_watch(struct virtio_device *device)
+{
+	for (unsigned int i = 0; i < device->queue_count; i++) {
+		struct event_source *source = &device->kicks[i];
+
+		if (source->loop || !device->queues[i].enabled)
+			continue;
+		source->opaque = &device->queues[i];
+		if (event_add(device->loop, source, source->fd, EPOLLIN | EPOLLET, kick_ready))
+			log_warn("%s: queue %u can't be watched", device->device.name, i);
+	}
+}
+
+void virtio_notify(struct virtio_device *device, unsigned int queue)
+{
+	static const uint64_t one = 1;
+
+	if (queue < device->queue_count && write(device->kicks[queue].fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void virtio_kick(struct virtio_device *device, unsigned int queue)
+{
+	if (queue < device->queue_count && !device->quiesced)
+		kick_ready(&device->kicks[queue], 0);
+}
+
+void virtio_process(struct virtio_device *device, struct virtqueue *vq,
+		    int (*handle)(struct virtio_device *device, struct virtqueue *vq, struct virtio_request *req))
+{
+	struct virtio_request *req;
+	int popped;
+
+	do {
+		virtqueue_disable_kick(vq);
+		while ((popped = virtqueue_pop(vq, &req)) > 0) {
+			if (handle(device, vq, req))
+				continue;
+			virtqueue_flush(vq);
+			return;
+		}
+		virtqueue_flush(vq);
+	} while (!popped && virtqueue_enable_kick(vq));
+}
+
+/* ---- status ---- */
+
+static void device_start_queue(struct virtio_device *device, struct virtqueue *vq)
+{
+	vq->event_index = virtio_has_feature(device, VIRTIO_RING_F_EVENT_IDX);
+	vq->indirect = virtio_has_feature(device, VIRTIO_RING_F_INDIRECT_DESC);
+	if (virtqueue_start(vq, &device->kvm->memory))
+		return;
+	virtqueue_enable_kick(vq);
+}
+
+/* DRIVER_OK: the queues run, and what was made available before is looked at once. */
+static void device_start(struct virtio_device *device)
+{
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		if (device->queues[i].enabled)
+			device_start_queue(device, &device->queues[i]);
+	if (atomic_load(&device->status) & STATUS_NEEDS_RESET)
+		return;
+	if (device->ops->start && device->ops->start(device)) {
+		virtio_needs_reset(device);
+		return;
+	}
+	device->running = true;
+	if (device->quiesced)
+		return;
+	kicks_watch(device);
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		virtio_kick(device, i);
+}
+
+static void device_reset_on_loop(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	device->running = false;
+	kicks_unwatch(device);
+	if (device->ops->reset)
+		device->ops->reset(device);
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		virtqueue_reset(&device->queues[i]);
+	device->features = 0;
+	atomic_store(&device->status, 0);
+	atomic_store(&device->config_generation, 0);
+	if (device->transport_ops)
+		device->transport_ops->reset(device);
+}
+
+void virtio_needs_reset(struct virtio_device *device)
+{
+	uint8_t old = atomic_fetch_or(&device->status, STATUS_NEEDS_RESET);
+
+	device->running = false;
+	if (!(old & STATUS_NEEDS_RESET) && (old & VIRTIO_CONFIG_S_DRIVER_OK) && device->transport_ops)
+		device->transport_ops->interrupt_config(device);
+}
+
+/* VirtIO 1.3, 3.1.1: step 5 fails for features that were not offered, or without VERSION_1. */
+static bool features_acceptable(const struct virtio_device *device)
+{
+	if (device->features & ~device->features_offered)
+		return false;
+	return device->legacy || virtio_has_feature(device, VIRTIO_F_VERSION_1);
+}
+
+struct status_call {
+	struct virtio_device *device;
+	uint8_t status;
+};
+
+static void status_on_loop(void *opaque)
+{
+	struct status_call *call = opaque;
+	struct virtio_device *device = call->device;
+	uint8_t old = atomic_load(&device->status), status = call->status;
+
+	if (!status) {
+		device_reset_on_loop(device);
+		return;
+	}
+	if ((status & VIRTIO_CONFIG_S_FEATURES_OK) && !(old & VIRTIO_CONFIG_S_FEATURES_OK) &&
+	    !features_acceptable(device))
+		status &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
+	atomic_store(&device->status, (uint8_t)(status | (old & STATUS_NEEDS_RESET)));
+	if (!(status & VIRTIO_CONFIG_S_DRIVER_OK) || (old & (VIRTIO_CONFIG_S_DRIVER_OK | STATUS_NEEDS_RESET)))
+		return;
+	if (device->legacy && !features_acceptable(device)) {
+		virtio_needs_reset(device);
+		return;
+	}
+	device_start(device);
+}
+
+void virtio_set_status(struct virtio_device *device, uint8_t status)
+{
+	struct status_call call = { device, status };
+
+	event_loop_call(device->loop, status_on_loop, &call);
+}
+
+struct features_call {
+	struct virtio_device *device;
+	uint64_t features;
+};
+
+static void features_on_loop(void *opaque)
+{
+	struct features_call *call = opaque;
+	uint8_t settled = VIRTIO_CONFIG_S_DRIVER_OK | (call->device->legacy ? 0 : VIRTIO_CONFIG_S_FEATURES_OK);
+
+	if (!(atomic_load(&call->device->status) & settled))
+		call->device->features = call->features;
+}
+
+void virtio_set_features(struct virtio_device *device, uint64_t features)
+{
+	struct features_call call = { device, features };
+
+	event_loop_call(device->loop, features_on_loop, &call);
+}
+
+/* ---- queues ---- */
+
+struct queue_call {
+	struct virtio_device *device;
+	unsigned int queue;
+	uint16_t size;
+	gpa_t desc, avail, used;
+	uint64_t address, align;
+};
+
+static void queue_setup_on_loop(void *opaque)
+{
+	struct queue_call *call = opaque;
+	struct virtqueue *vq = &call->device->queues[call->queue];
+
+	if (vq->enabled)
+		return;
+	if (call->size && call->size <= vq->size_max)
+		vq->size = call->size;
+	vq->desc = call->desc;
+	vq->avail = call->avail;
+	vq->used = call->used;
+}
+
+void virtio_queue_setup(struct virtio_device *device, unsigned int queue, uint16_t size, gpa_t desc, gpa_t avail,
+			gpa_t used)
+{
+	struct queue_call call = { .device = device, .queue = queue, .size = size,
+				   .desc = desc, .avail = avail, .used = used };
+
+	if (queue < device->queue_count)
+		event_loop_call(device->loop, queue_setup_on_loop, &call);
+}
+
+static void queue_enable_now(struct virtio_device *device, struct virtqueue *vq)
+{
+	vq->enabled = true;
+	if (!device->running)
+		return;
+	/* A legacy driver may set its queues up after DRIVER_OK. */
+	device_start_queue(device, vq);
+	if (!device->quiesced)
+		kicks_watch(device);
+}
+
+static void queue_enable_on_loop(void *opaque)
+{
+	struct queue_call *call = opaque;
+	struct virtqueue *vq = &call->device->queues[call->queue];
+
+	if (!vq->enabled)
+		queue_enable_now(call->device, vq);
+}
+
+void virtio_queue_enable(struct virtio_device *device, unsigned int queue)
+{
+	struct queue_call call = { .device = device, .queue = queue };
+
+	if (queue < device->queue_count)
+		event_loop_call(device->loop, queue_enable_on_loop, &call);
+}
+
+/* A queue can't be stopped alone without VIRTIO_F_RING_RESET: taking it away in use breaks the device. */
+static void queue_disable_on_loop(void *opaque)
+{
+	struct queue_call *call = opaque;
+	struct virtqueue *vq = &call->device->queues[call->queue];
+
+	if (!vq->enabled)
+		return;
+	if (call->device->running)
+		virtqueue_fail(vq, "disabled while it is in use");
+	else
+		vq->enabled = false;
+}
+
+void virtio_queue_disable(struct virtio_device *device, unsigned int queue)
+{
+	struct queue_call call = { .device = device, .queue = queue };
+
+	if (queue < device->queue_count)
+		event_loop_call(device->loop, queue_disable_on_loop, &call);
+}
+
+/* VirtIO 1.3, 2.7.2 (legacy layout): descriptors, available ring, then the used ring at the next boundary. */
+static void queue_legacy_on_loop(void *opaque)
+{
+	struct queue_call *call = opaque;
+	struct virtqueue *vq = &call->device->queues[call->queue];
+	uint64_t avail = call->address + 16ULL * vq->size;
+
+	if (!call->address) {
+		queue_disable_on_loop(call);
+		return;
+	}
+	if (vq->enabled)
+		return;
+	vq->desc = gpa(call->address);
+	vq->avail = gpa(avail);
+	vq->used = gpa(ALIGN_UP(avail + 6 + 2ULL * vq->size, call->align));
+	queue_enable_now(call->device, vq);
+}
+
+void virtio_queue_legacy(struct virtio_device *device, unsigned int queue, uint64_t address, uint64_t align)
+{
+	struct queue_call call = { .device = device, .queue = queue, .address = address, .align = align };
+
+	if (queue < device->queue_count && IS_POWER_OF_2(align))
+		event_loop_call(device->loop, queue_legacy_on_loop, &call);
+}
+
+/* ---- config space ---- */
+
+void virtio_config_read(struct virtio_device *device, uint64_t offset, void *buffer, size_t size)
+{
+	memset(buffer, 0, size);
+	if (device->ops->config_read && range_contains(0, device->ops->config_size, offset, size))
+		device->ops->config_read(device, (size_t)offset, buffer, size);
+}
+
+struct config_call {
+	struct virtio_device *device;
+	uint64_t offset;
+	const void *buffer;
+	size_t size;
+};
+
+static void config_write_on_loop(void *opaque)
+{
+	struct config_call *call = opaque;
+
+	call->device->ops->config_write(call->device, (size_t)call->offset, call->buffer, call->size);
+}
+
+void virtio_config_write(struct virtio_device *device, uint64_t offset, const void *buffer, size_t size)
+{
+	struct config_call call = { device, offset, buffer, size };
+
+	if (device->ops->config_write && range_contains(0, device->ops->config_size, offset, size))
+		event_loop_call(device->loop, config_write_on_loop, &call);
+}
+
+void virtio_config_changed(struct virtio_device *device)
+{
+	atomic_fetch_add(&device->config_generation, 1);
+	if ((atomic_load(&device->status) & VIRTIO_CONFIG_S_DRIVER_OK) && device->transport_ops)
+		device->transport_ops->interrupt_config(device);
+}
+
+/* ---- as a device of the VM ---- */
+
+static struct virtio_device *virtio_of(struct device *device)
+{
+	return container_of(device, struct virtio_device, device);
+}
+
+static void virtio_reset_op(struct device *device)
+{
+	event_loop_call(virtio_of(device)->loop, device_reset_on_loop, virtio_of(device));
+}
+
+struct quiesce_call {
+	struct virtio_device *device;
+	int result;
+};
+
+static void quiesce_on_loop(void *opaque)
+{
+	struct quiesce_call *call = opaque;
+	struct virtio_device *device = call->device;
+
+	device->quiesced = true;
+	kicks_unwatch(device);
+	call->result = device->ops->quiesce ? device->ops->quiesce(device) : 0;
+	if (call->result) {
+		device->quiesced = false;
+		kicks_watch(device);
+	}
+}
+
+static int virtio_quiesce_op(struct device *device)
+{
+	struct quiesce_call call = { virtio_of(device), 0 };
+
+	event_loop_call(call.device->loop, quiesce_on_loop, &call);
+	return call.result;
+}
+
+static void resume_on_loop(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	device->quiesced = false;
+	if (device->ops->resume)
+		device->ops->resume(device);
+	if (!device->running)
+		return;
+	kicks_watch(device);
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		virtio_kick(device, i);
+}
+
+static void virtio_resume_op(struct device *device)
+{
+	event_loop_call(virtio_of(device)->loop, resume_on_loop, virtio_of(device));
+}
+
+static const struct state_field device_fields[] = {
+	STATE_U64(struct virtio_device, features),
+	STATE_U8(struct virtio_device, status),
+	STATE_U32(struct virtio_device, config_generation),
+	STATE_BOOL(struct virtio_device, running),
+};
+STATE_TABLE(device_table, "virtio", 1, device_fields);
+
+static void virtio_save_op(struct device *base, struct state_writer *writer)
+{
+	struct virtio_device *device = virtio_of(base);
+
+	state_save(writer, &device_table, device);
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		virtqueue_save(&device->queues[i], writer);
+	device->transport_ops->save(device, writer);
+	if (device->ops->save)
+		device->ops->save(device, writer);
+}
+
+static int load_queues(struct virtio_device *device, struct state_reader *reader)
+{
+	int result = 0;
+
+	for (unsigned int i = 0; i < device->queue_count && !result; i++)
+		result = virtqueue_load(&device->queues[i], reader);
+	for (unsigned int i = 0; i < device->queue_count && !result; i++)
+		if (device->running && device->queues[i].enabled && virtqueue_start(&device->queues[i], &device->kvm->memory))
+			result = log_error(EINVAL, "saved state: %s: queue %u lies outside RAM", device->device.name, i);
+	return result;
+}
+
+static int virtio_load_op(struct device *base, struct state_reader *reader)
+{
+	struct virtio_device *device = virtio_of(base);
+	int result;
+
+	device_reset_on_loop(device);
+	result = state_load(reader, &device_table, device);
+	if (!result && (device->features & ~device->features_offered))
+		result = log_error(EINVAL, "saved state: %s: features 0x%llx that this build doesn't offer", base->name,
+				   (unsigned long long)(device->features & ~device->features_offered));
+	if (!result)
+		result = load_queues(device, reader);
+	if (!result)
+		result = device->transport_ops->load(device, reader);
+	if (!result && device->ops->load)
+		result = device->ops->load(device, reader);
+	if (result)
+		device_reset_on_loop(device);
+	return result;
+}
+
+static const struct device_ops virtio_base_ops = {
+	.reset = virtio_reset_op,
+	.quiesce = virtio_quiesce_op,
+	.resume = virtio_resume_op,
+	.save = virtio_save_op,
+	.load = virtio_load_op,
+};
+
+/* ---- life ---- */
+
+static const struct virtio_transport *transport_find(const struct kvm *kvm)
+{
+	const char *name = config_string(kvm->config, "virtio-transport");
+	const struct virtio_transport *transport = virtio_transports;
+
+	name = name ? name : "pci";
+	while (transport && strcmp(transport->name, name))
+		transport = transport->next;
+	if (!transport)
+		log_error(EINVAL, "--virtio-transport %s: this build doesn't have it", name);
+	return transport;
+}
+
+static int device_make_queues(struct virtio_device *device)
+{
+	uint16_t size = device->ops->queue_size ? device->ops->queue_size : QUEUE_SIZE_DEFAULT;
+
+	if (!device->queue_count)
+		device->queue_count = device->ops->queues;
+	device->queues = calloc(device->queue_count, sizeof(*device->queues));
+	device->kicks = calloc(device->queue_count, sizeof(*device->kicks));
+	if (!device->queues || !device->kicks)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		device->kicks[i].fd = -1;
+	for (unsigned int i = 0; i < device->queue_count; i++) {
+		device->queues[i].device = device;
+		device->queues[i].index = i;
+		device->queues[i].size_max = device->queues[i].size = size;
+		device->kicks[i].fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (device->kicks[i].fd < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static void device_free_queues(struct virtio_device *device)
+{
+	for (unsigned int i = 0; device->kicks && i < device->queue_count; i++)
+		if (device->kicks[i].fd >= 0)
+			close(device->kicks[i].fd);
+	for (unsigned int i = 0; device->queues && i < device->queue_count; i++)
+		virtqueue_reset(&device->queues[i]);
+	free(device->kicks);
+	free(device->queues);
+	device->kicks = NULL;
+	device->queues = NULL;
+}
+
+static int device_register(struct kvm *kvm, struct virtio_device *device, const char *name)
+{
+	const struct virtio_transport *transport = transport_find(kvm);
+	int result;
+
+	if (!transport)
+		return -EINVAL;
+	device->legacy = transport->legacy;
+	device->features_offered |= BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX) |
+				    BIT(transport->legacy ? VIRTIO_F_ANY_LAYOUT : VIRTIO_F_VERSION_1);
+	result = device_make_queues(device);
+	if (result)
+		return log_errno(result, "%s", name);
+	result = device_add(kvm, &device->device, &virtio_base_ops, "%s", name);
+	if (result)
+		return result;
+	result = transport->add(device, transport);
+	if (result)
+		device_del(&device->device);
+	return result;
+}
+
+int virtio_device_add(struct kvm *kvm, struct virtio_device *device, const struct virtio_device_ops *ops,
+		      const char *name_format, ...)
+{
+	char name[64];
+	va_list arguments;
+	int result;
+
+	va_start(arguments, name_format);
+	vsnprintf(name, sizeof(name), name_format, arguments);
+	va_end(arguments);
+	device->kvm = kvm;
+	device->ops = ops;
+	device->loop = device->loop ? device->loop : kvm->loop;
+	result = device_register(kvm, device, name);
+	if (result)
+		device_free_queues(device);
+	return result;
+}
+
+void virtio_device_del(struct virtio_device *device)
+{
+	if (!device->queues)
+		return;
+	event_loop_call(device->loop, device_reset_on_loop, device);
+	device->transport_ops->del(device);
+	device->transport_ops = NULL;
+	device_del(&device->device);
+	device_free_queues(device);
+}
+
+static const char *const transport_names[] = { "pci", "pci-legacy", "mmio", "mmio-legacy", NULL };
+
+static const struct option_def virtio_options[] = {
+	{ .name = "virtio-transport", .type = OPTION_CHOICE, .argument = "KIND", .choices = transport_names,
+	  .fallback = "pci", .help = "How virtio devices are found: on PCI or in MMIO slots, modern or legacy" },
+};
+RUN_OPTIONS(virtio_options_group, "Device options", virtio_options);
