@@ -213,13 +213,22 @@ void irq_line_set(struct irq_line *line, bool pending)
 		irq_line_signal(line);
 }
 
+static bool irq_line_exists(const struct irqs *irqs, uint32_t gsi)
+{
+	const struct irq_line *line = irqs->lines;
+
+	while (line && line->gsi != gsi)
+		line = line->next;
+	return line;
+}
+
 int irq_line_alloc(struct kvm *kvm)
 {
 	uint32_t first, count;
 
 	arch_irq_alloc_range(&first, &count);
 	for (uint32_t gsi = first; gsi < first + count; gsi++) {
-		if (kvm->irqs->line_taken[gsi])
+		if (kvm->irqs->line_taken[gsi] || irq_line_exists(kvm->irqs, gsi))
 			continue;
 		kvm->irqs->line_taken[gsi] = 1;
 		return (int)gsi;

@@ -51,7 +51,7 @@ void irq_line_pulse(struct irq_line *line);
 /** irq_line_set() - a level line's cause is now @pending or not; any thread */
 void irq_line_set(struct irq_line *line, bool pending);
 
-/** irq_line_alloc() - a GSI for a platform device that may have any (virtio-mmio); negative errno when none is left */
+/** irq_line_alloc() - a GSI that no line has yet, for a platform device (virtio-mmio); negative errno when none is left */
 int __must_check irq_line_alloc(struct kvm *kvm);
 void irq_line_free(struct kvm *kvm, uint32_t gsi);
 

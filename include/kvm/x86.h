@@ -47,8 +47,8 @@
 
 #define X86_IRQ_LINES		24
 #define X86_INTX_GSI		16		/* INTA to INTD of slot 0 are 16 to 19 */
-#define X86_PLATFORM_GSI	20		/* and up to 23: platform devices */
-#define X86_PLATFORM_GSIS	4
+#define X86_PLATFORM_GSI	5		/* platform devices: those from here on that no other device has */
+#define X86_PLATFORM_GSIS	(X86_IRQ_LINES - X86_PLATFORM_GSI)
 
 /** enum x86_mode - the mode in which vCPU 0 begins */
 enum x86_mode {
