@@ -46,6 +46,7 @@ struct output {
 	size_t start, length;
 	uint64_t dropped;
 	bool timer_armed;
+	uint64_t written_ns;	/* when the timer wrote a batch last */
 	bool stalled;		/* @writable is added */
 	bool dead;		/* nobody will ever read again */
 };
@@ -75,6 +76,17 @@ static void output_arm_locked(struct output *output, uint64_t delay_ms)
 		return;
 	output->timer_armed = true;
 	event_timer_set(&output->timer, event_now_ns() + delay_ms * 1000000);
+}
+
+/* What comes alone (an echo, a prompt) goes out soon; a stream that goes on may gather for longer. */
+static void output_arm_batch_locked(struct output *output)
+{
+	bool stream;
+
+	if (output->timer_armed)
+		return;
+	stream = event_now_ns() - output->written_ns < 2 * OUTPUT_STREAM_MS * 1000000ULL;
+	output_arm_locked(output, stream ? OUTPUT_STREAM_MS : OUTPUT_FLUSH_MS);
 }
 
 static void output_writable(struct event_source *source, uint32_t events);
@@ -136,6 +148,7 @@ static void output_expired(struct event_timer *timer)
 
 	pthread_mutex_lock(&output->lock);
 	output->timer_armed = false;
+	output->written_ns = event_now_ns();
 	if (!output->stalled && !output_drain_locked(output))
 		output_stall_locked(output);
 	pthread_mutex_unlock(&output->lock);
@@ -173,7 +186,7 @@ void output_write(struct output *output, const void *data, size_t length)
 		output_append_locked(output, data, length);
 		if (!output->stalled) {
 			if (output->length < OUTPUT_BATCH)
-				output_arm_locked(output, OUTPUT_FLUSH_MS);
+				output_arm_batch_locked(output);
 			else if (!output_drain_locked(output))
 				output_stall_locked(output);
 		}

@@ -19,10 +19,15 @@ int __must_check output_open(struct output **output, struct event_loop *loop, in
 /** output_close() - flushes, says how much was dropped, if any, and frees; main thread; NULL is fine */
 void output_close(struct output *output);
 
-/** output_write() - appends; written when OUTPUT_BATCH bytes are there or OUTPUT_FLUSH_MS have passed; any thread */
+/**
+ * output_write() - appends; any thread
+ * Written when OUTPUT_BATCH bytes are there or OUTPUT_FLUSH_MS have passed since the first of them;
+ * OUTPUT_STREAM_MS if a batch was written just before.
+ */
 void output_write(struct output *output, const void *data, size_t length);
 #define OUTPUT_BATCH	4096
 #define OUTPUT_FLUSH_MS	5
+#define OUTPUT_STREAM_MS	20
 
 /** output_flush() - writes what is there, waiting for a slow reader for a bounded time; any thread */
 void output_flush(struct output *output);

@@ -3,7 +3,7 @@
  * Terminals: where consoles write and read: the user's tty, a pipe, a file, or a pty of its own.
  *
  * Terminal 0 is stdin and stdout unless --tty moved it; 1 to 3 exist with --tty only. Output is batched: it
- * is written when a buffer is full, and at the latest TERMINAL_FLUSH_MS after its first byte; a reader that
+ * is written when a buffer is full, and a few milliseconds after its first byte (kvm/output.h); a reader that
  * is slow never blocks the guest (past the buffer's ceiling the oldest output is dropped and counted). A tty
  * is put into raw mode and restored on every way out. On terminal 0 Ctrl-A is the escape: Ctrl-A x leaves,
  * Ctrl-A h lists the keys, Ctrl-A Ctrl-A sends one.
