@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#define PSTATE_AARCH32		BIT(4)
 #define SCTLR_M			BIT(0)
 #define CODE_BEFORE		16
 #define CODE_BYTES		64
@@ -58,9 +59,12 @@ static int walk(struct kvm_cpu *cpu, uint64_t table, unsigned int page_shift, un
 static int cpu_translate(struct kvm_cpu *cpu, uint64_t va, uint64_t *pa)
 {
 	bool upper = va >> 55 & 1;
-	uint64_t sctlr, tcr, ttbr;
+	uint64_t pstate, sctlr, tcr, ttbr;
 	unsigned int page_shift, va_bits;
 
+	/* In AArch32 the tables have other formats. */
+	if (cpu_get_register(cpu, CPU_CORE_REGISTER(regs.pstate), &pstate) < 0 || (pstate & PSTATE_AARCH32))
+		return -EFAULT;
 	if (cpu_get_register(cpu, CPU_SCTLR_EL1, &sctlr) < 0 || cpu_get_register(cpu, CPU_TCR_EL1, &tcr) < 0 ||
 	    cpu_get_register(cpu, upper ? CPU_TTBR1_EL1 : CPU_TTBR0_EL1, &ttbr) < 0)
 		return -EFAULT;
