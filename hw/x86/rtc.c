@@ -176,9 +176,9 @@ static uint64_t rtc_next_alarm_ns(const struct rtc *rtc, uint64_t after_ns)
 
 	while (second < end) {
 		if (!rtc_alarm_matches(rtc, RTC_HOURS_ALARM, second / 3600 % 24))
-			second = (second / 3600 + 1) * 3600;
+			second = (second / 3600 + 1) * UINT64_C(3600);
 		else if (!rtc_alarm_matches(rtc, RTC_MINUTES_ALARM, second / 60 % 60))
-			second = (second / 60 + 1) * 60;
+			second = (second / 60 + 1) * UINT64_C(60);
 		else if (!rtc_alarm_matches(rtc, RTC_SECONDS_ALARM, second % 60))
 			second++;
 		else

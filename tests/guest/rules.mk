@@ -14,10 +14,10 @@ GUEST_PAYLOADS	:= $(patsubst tests/guest/%.c,$(GUEST_DIR)/%.bin,$(sort $(wildcar
 .PHONY: guest-payloads check-guest
 guest-payloads: $(GUEST_PAYLOADS)
 
-$(GUEST_DIR)/%.c.o: tests/guest/%.c tests/guest/lib/guest.h tests/guest/lib/virtio.h tests/guest/rules.mk
+$(GUEST_DIR)/%.c.o: tests/guest/%.c tests/guest/rules.mk
 	@echo "  CC      $<"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(GUEST_CC) $(GUEST_CFLAGS) -c -o $@ $<
+	$(Q)$(GUEST_CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(GUEST_DIR)/%.S.o: tests/guest/%.S tests/guest/rules.mk
 	@echo "  AS      $<"
@@ -29,6 +29,7 @@ $(GUEST_DIR)/%.bin: $(GUEST_DIR)/%.c.o $(GUEST_LIB) tests/guest/lib/flat.ld
 	$(Q)$(LD) -m elf_i386 -T tests/guest/lib/flat.ld --gc-sections --oformat binary -o $@ \
 		$(GUEST_DIR)/lib/start.S.o $(filter %.o,$(filter-out %start.S.o,$^))
 
+-include $(wildcard $(GUEST_DIR)/*.d $(GUEST_DIR)/lib/*.d)
 .SECONDARY: $(GUEST_LIB) $(GUEST_PAYLOADS:.bin=.c.o)
 
 # make check-guest runs them all, T=NAME one

@@ -4,4 +4,5 @@
  *
  * args: --rng --virtio-transport mmio
  */
+#define ON_MMIO
 #include "virtio-rng.c"

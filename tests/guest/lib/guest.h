@@ -144,6 +144,10 @@ bool wait_interrupt(unsigned int vector, unsigned int count, uint32_t millisecon
 /** let_interrupts() - opens them for a while */
 void let_interrupts(uint32_t milliseconds);
 
+/* ---- other CPUs: SIPI with the payload's own page as its vector; they count themselves and sleep ---- */
+
+extern volatile uint16_t others_wanted, others_started;
+
 /* ---- PCI ---- */
 
 #define PCI_NONE	0xffffffffu

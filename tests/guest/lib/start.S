@@ -12,6 +12,8 @@
 start:
 	cli
 	cld
+	cmpw	$0, %cs:others_wanted
+	jne	other_cpu
 	call	1f
 1:	popw	%bx
 	subw	$(1b - start), %bx
@@ -66,6 +68,17 @@ start:
 6:	cli
 	hlt
 	jmp	6b
+
+/* Another CPU, by INIT and SIPI: it is counted and sleeps. */
+other_cpu:
+	lock incw %cs:others_started
+	hlt
+	jmp	other_cpu
+	.globl	others_wanted, others_started
+others_wanted:
+	.word	0
+others_started:
+	.word	0
 
 	.balign 4
 vector_stubs:
