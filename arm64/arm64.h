@@ -35,7 +35,8 @@ int __must_check cpu_get_register(const struct kvm_cpu *cpu, uint64_t id, uint64
 int __must_check cpu_set_register(const struct kvm_cpu *cpu, uint64_t id, uint64_t value);
 
 #define CPU_CORE_REGISTER(member) \
-	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | (offsetof(struct kvm_regs, member) / sizeof(uint32_t)))
+	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | \
+	 (offsetof(struct kvm_regs, member) / sizeof(uint32_t)))
 #define CPU_REGISTER_X(n)	(CPU_CORE_REGISTER(regs.regs[0]) + 2 * (n))
 #define CPU_MPIDR_EL1		ARM64_SYS_REG(3, 0, 0, 0, 5)
 #define CPU_SCTLR_EL1		ARM64_SYS_REG(3, 0, 1, 0, 0)
@@ -47,7 +48,8 @@ int __must_check cpu_set_register(const struct kvm_cpu *cpu, uint64_t id, uint64
 #define CPU_VBAR_EL1		ARM64_SYS_REG(3, 0, 12, 0, 0)
 
 /** cpu_set_attribute() - a vCPU attribute by group; 0, or negative errno without a message */
-int __must_check cpu_set_attribute(const struct kvm_cpu *cpu, uint32_t group, uint64_t attribute, const void *value);
+int __must_check cpu_set_attribute(const struct kvm_cpu *cpu, uint32_t group, uint64_t attribute,
+				   const void *value);
 bool cpu_has_attribute(const struct kvm_cpu *cpu, uint32_t group, uint64_t attribute);
 
 /** struct boot_entry - where vCPU 0 starts, decided by the boot protocol: boot->private points to it */

@@ -39,8 +39,10 @@ struct arm64_boot {
 
 static int place_too_big(const struct kvm *kvm, const struct boot_file *file, uint64_t size)
 {
-	return log_error(EFBIG, "%s '%s': needs %llu bytes, more than is free in the guest's %llu MiB of RAM (give it "
-			 "more with --mem)", file->what, file->path, (unsigned long long)size,
+	return log_error(EFBIG,
+			 "%s '%s': needs %llu bytes, more than is free in the guest's %llu MiB "
+			 "of RAM (give it more with --mem)",
+			 file->what, file->path, (unsigned long long)size,
 			 (unsigned long long)(kvm->ram_size >> 20));
 }
 
@@ -61,8 +63,9 @@ static int place(const struct kvm *kvm, const struct boot *boot, struct arm64_bo
 	}
 	if (end < base || !range_contains(base, end - base, base + arm->image.text_offset, need) ||
 	    arm->image.text_offset > end - base)
-		return place_too_big(kvm, boot_file_has(&boot->initrd) && need < arm->fdt - base ? &boot->initrd : &boot->kernel,
-				     boot_file_has(&boot->initrd) && need < arm->fdt - base ? boot->initrd.size : need);
+		return boot_file_has(&boot->initrd) && need < arm->fdt - base ?
+		       place_too_big(kvm, &boot->initrd, boot->initrd.size) :
+		       place_too_big(kvm, &boot->kernel, need);
 	arm->kernel = base + arm->image.text_offset;
 	arm->kernel_room = arm->image.size ? need : end - arm->kernel;
 	return 0;
@@ -72,7 +75,8 @@ static void entry_set(struct arm64_boot *arm)
 {
 	if (arm->image.kind == IMAGE_ZIMAGE)
 		/* No machine number: the device tree says it all. */
-		arm->entry = (struct boot_entry){ .pstate = PSTATE_SVC_MASKED, .x = { 0, UINT32_MAX, arm->fdt } };
+		arm->entry = (struct boot_entry){ .pstate = PSTATE_SVC_MASKED,
+						  .x = { 0, UINT32_MAX, arm->fdt } };
 	else
 		arm->entry = (struct boot_entry){ .pstate = PSTATE_EL1H_MASKED, .x = { arm->fdt } };
 	arm->entry.pc = arm->kernel;
@@ -110,7 +114,8 @@ static int dump_fdt(struct kvm *kvm, const struct boot *boot, const char *path)
 		return error;
 	n = write(fd, blob, fdt_size(blob));
 	if (n < 0 || (size_t)n != fdt_size(blob))
-		return log_errno(n < 0 ? errno : ENOSPC, "option --dump-dtb: can't write '%s'", path);
+		return log_errno(n < 0 ? errno : ENOSPC, "option --dump-dtb: can't write '%s'",
+				 path);
 	return 0;
 }
 
@@ -122,7 +127,8 @@ static bool flat_wanted(const struct kvm *kvm, const struct boot *boot)
 	size_t length = strlen(path);
 
 	/* kvm-unit-tests' payloads have no header, and runners don't say --boot. */
-	return protocol ? strcmp(protocol, "flat") == 0 : length > 5 && strcmp(path + length - 5, ".flat") == 0;
+	return protocol ? strcmp(protocol, "flat") == 0
+			: length > 5 && strcmp(path + length - 5, ".flat") == 0;
 }
 
 static int probe(struct kvm *kvm, const struct boot *boot, enum image_kind wanted)
@@ -138,7 +144,8 @@ static int image_probe(struct kvm *kvm, const struct boot *boot)
 	int is = probe(kvm, boot, IMAGE_ARM64);
 
 	if (is > 0 && config_flag(kvm->config, "aarch32"))
-		return log_error(EINVAL, "kernel '%s': is a 64-bit kernel (leave out --aarch32)", boot->kernel.path);
+		return log_error(EINVAL, "kernel '%s': is a 64-bit kernel (leave out --aarch32)",
+				 boot->kernel.path);
 	return is;
 }
 
@@ -147,7 +154,8 @@ static int zimage_probe(struct kvm *kvm, const struct boot *boot)
 	int is = probe(kvm, boot, IMAGE_ZIMAGE);
 
 	if (is > 0 && !config_flag(kvm->config, "aarch32"))
-		return log_error(EINVAL, "kernel '%s': is a 32-bit ARM zImage (say --aarch32)", boot->kernel.path);
+		return log_error(EINVAL, "kernel '%s': is a 32-bit ARM zImage (say --aarch32)",
+				 boot->kernel.path);
 	return is;
 }
 
@@ -175,7 +183,8 @@ static int arm64_boot_init(struct kvm *kvm, struct boot *boot)
 	/* Identified for the second time: the file may have changed since it was probed. */
 	error = image_identify(&boot->kernel, flat_wanted(kvm, boot), &arm->image);
 	if (error == 0)
-		error = log_error(EINVAL, "kernel '%s': changed while it was read", boot->kernel.path);
+		error = log_error(EINVAL, "kernel '%s': changed while it was read",
+				  boot->kernel.path);
 	if (error > 0)
 		error = place(kvm, boot, arm);
 	if (error == 0) {
@@ -202,24 +211,41 @@ static int arm64_boot_load(struct kvm *kvm, struct boot *boot)
 	if (error < 0)
 		return error;
 	error = memory_write(&kvm->memory, gpa(arm->fdt), blob, fdt_size(blob));
-	return error < 0 ? log_errno(-error, "device tree: no RAM at 0x%llx", (unsigned long long)arm->fdt) : 0;
+	if (error < 0)
+		return log_errno(-error, "device tree: no RAM at 0x%llx",
+				 (unsigned long long)arm->fdt);
+	return 0;
 }
 
 static const struct boot_protocol image_protocol = {
-	.name = "image", .kind = "arm64 Image (raw, gzip or EFI zboot)", .priority = 2,
-	.probe = image_probe, .init = arm64_boot_init, .exit = arm64_boot_exit, .load = arm64_boot_load,
+	.name = "image",
+	.kind = "arm64 Image (raw, gzip or EFI zboot)",
+	.priority = 2,
+	.probe = image_probe,
+	.init = arm64_boot_init,
+	.exit = arm64_boot_exit,
+	.load = arm64_boot_load,
 };
 BOOT_PROTOCOL(image_protocol);
 
 static const struct boot_protocol zimage_protocol = {
-	.name = "zimage", .kind = "32-bit ARM zImage (with --aarch32)", .priority = 1,
-	.probe = zimage_probe, .init = arm64_boot_init, .exit = arm64_boot_exit, .load = arm64_boot_load,
+	.name = "zimage",
+	.kind = "32-bit ARM zImage (with --aarch32)",
+	.priority = 1,
+	.probe = zimage_probe,
+	.init = arm64_boot_init,
+	.exit = arm64_boot_exit,
+	.load = arm64_boot_load,
 };
 BOOT_PROTOCOL(zimage_protocol);
 
 static const struct boot_protocol flat_protocol = {
-	.name = "flat", .kind = "flat binary (*.flat, or --boot=flat)",
-	.probe = flat_probe, .init = arm64_boot_init, .exit = arm64_boot_exit, .load = arm64_boot_load,
+	.name = "flat",
+	.kind = "flat binary (*.flat, or --boot=flat)",
+	.probe = flat_probe,
+	.init = arm64_boot_init,
+	.exit = arm64_boot_exit,
+	.load = arm64_boot_load,
 };
 BOOT_PROTOCOL(flat_protocol);
 

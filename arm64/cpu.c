@@ -34,9 +34,12 @@ int cpu_set_register(const struct kvm_cpu *cpu, uint64_t id, uint64_t value)
 	return ioctl(cpu->fd, KVM_SET_ONE_REG, &reg) < 0 ? -errno : 0;
 }
 
-int cpu_set_attribute(const struct kvm_cpu *cpu, uint32_t group, uint64_t attribute, const void *value)
+int cpu_set_attribute(const struct kvm_cpu *cpu, uint32_t group, uint64_t attribute,
+		      const void *value)
 {
-	struct kvm_device_attr attr = { .group = group, .attr = attribute, .addr = (uintptr_t)value };
+	struct kvm_device_attr attr = { .group = group,
+					.attr = attribute,
+					.addr = (uintptr_t)value };
 
 	return ioctl(cpu->fd, KVM_SET_DEVICE_ATTR, &attr) < 0 ? -errno : 0;
 }
@@ -84,12 +87,14 @@ static int features_choose(const struct kvm_cpu *cpu, struct kvm_vcpu_init *init
 		feature_set(init, KVM_ARM_VCPU_POWER_OFF);
 	if (config_flag(kvm->config, "pmu")) {
 		if (kvm_check_extension(kvm, KVM_CAP_ARM_PMU_V3) <= 0)
-			return log_error(ENOTSUP, "option --pmu: this host's KVM can't give a guest a PMU");
+			return log_error(ENOTSUP, "option --pmu: this host's KVM can't give a "
+						  "guest a PMU");
 		feature_set(init, KVM_ARM_VCPU_PMU_V3);
 	}
 	if (config_flag(kvm->config, "aarch32")) {
 		if (kvm_check_extension(kvm, KVM_CAP_ARM_EL1_32BIT) <= 0)
-			return log_error(ENOTSUP, "option --aarch32: this host's CPUs can't run a 32-bit kernel");
+			return log_error(ENOTSUP, "option --aarch32: this host's CPUs can't run "
+						  "a 32-bit kernel");
 		feature_set(init, KVM_ARM_VCPU_EL1_32BIT);
 	} else {
 		features_add_optional(kvm, init);
@@ -102,12 +107,15 @@ static int sve_limit(const struct kvm_cpu *cpu)
 {
 	uint64_t lengths[KVM_ARM64_SVE_VLS_WORDS] = { 0 };
 	struct kvm_one_reg reg = { .id = KVM_REG_ARM64_SVE_VLS, .addr = (uintptr_t)lengths };
-	uint64_t max = config_uint(cpu->kvm->config, "sve-max-vl"), quadwords = max / SVE_QUADWORD_BITS;
+	uint64_t max = config_uint(cpu->kvm->config, "sve-max-vl"),
+		 quadwords = max / SVE_QUADWORD_BITS;
 
 	if (!max)
 		return 0;
 	if (max % SVE_QUADWORD_BITS || quadwords > KVM_ARM64_SVE_VQ_MAX)
-		return log_error(EINVAL, "option --sve-max-vl: %llu is no vector length (a multiple of 128 up to %u bits)",
+		return log_error(EINVAL,
+				 "option --sve-max-vl: %llu is no vector length (a multiple of "
+				 "128 up to %u bits)",
 				 (unsigned long long)max, KVM_ARM64_SVE_VQ_MAX * SVE_QUADWORD_BITS);
 	if (ioctl(cpu->fd, KVM_GET_ONE_REG, &reg) < 0)
 		return log_errno(errno, "vCPU %u: SVE vector lengths", cpu->index);
@@ -115,7 +123,8 @@ static int sve_limit(const struct kvm_cpu *cpu)
 	for (uint64_t n = quadwords; n < KVM_ARM64_SVE_VQ_MAX; n++)
 		lengths[n / 64] &= ~BIT(n % 64);
 	if (ioctl(cpu->fd, KVM_SET_ONE_REG, &reg) < 0)
-		return log_errno(errno, "option --sve-max-vl: this host can't limit vectors to %llu bits",
+		return log_errno(errno,
+				 "option --sve-max-vl: this host can't limit vectors to %llu bits",
 				 (unsigned long long)max);
 	return 0;
 }
@@ -183,9 +192,11 @@ static int pmu_init(const struct kvm_cpu *cpu)
 
 	if (!feature_has(&cpu->arch->init, KVM_ARM_VCPU_PMU_V3))
 		return 0;
-	error = cpu_set_attribute(cpu, KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_IRQ, &interrupt);
+	error = cpu_set_attribute(cpu, KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_IRQ,
+				  &interrupt);
 	if (error == 0)
-		error = cpu_set_attribute(cpu, KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_INIT, NULL);
+		error = cpu_set_attribute(cpu, KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_INIT,
+					  NULL);
 	if (error < 0)
 		return log_errno(-error, "vCPU %u: KVM can't set up its PMU", cpu->index);
 	return 0;
@@ -196,7 +207,8 @@ static int pvtime_init(const struct kvm_cpu *cpu)
 	uint64_t address = ARM64_PVTIME_BASE + (uint64_t)cpu->index * PVTIME_CPU_SIZE;
 	int error;
 
-	if (!arm64_vm(cpu->kvm)->pvtime || address + PVTIME_CPU_SIZE > ARM64_PVTIME_BASE + ARM64_PVTIME_SIZE ||
+	if (!arm64_vm(cpu->kvm)->pvtime ||
+	    address + PVTIME_CPU_SIZE > ARM64_PVTIME_BASE + ARM64_PVTIME_SIZE ||
 	    !cpu_has_attribute(cpu, KVM_ARM_VCPU_PVTIME_CTRL, KVM_ARM_VCPU_PVTIME_IPA))
 		return 0;
 	error = cpu_set_attribute(cpu, KVM_ARM_VCPU_PVTIME_CTRL, KVM_ARM_VCPU_PVTIME_IPA, &address);
@@ -248,21 +260,47 @@ int arch_cpu_nmi(struct kvm_cpu *cpu)
 	return -EOPNOTSUPP;
 }
 
-static const char *const irqchip_choices[] = { "auto", "gicv2", "gicv2m", "gicv3", "gicv3-its", NULL };
+static const char *const irqchip_choices[] = {
+	"auto", "gicv2", "gicv2m", "gicv3", "gicv3-its", NULL
+};
 
 static const struct option_def arm64_options[] = {
-	{ .name = "irqchip", .type = OPTION_CHOICE, .choices = irqchip_choices, .fallback = "auto",
+	{ .name = "irqchip",
+	  .type = OPTION_CHOICE,
+	  .choices = irqchip_choices,
+	  .fallback = "auto",
 	  .help = "Interrupt controller (auto: the best that the host has)" },
 	{ .name = "aarch32", .type = OPTION_FLAG, .help = "A 32-bit guest: boots an ARM zImage" },
-	{ .name = "pmu", .type = OPTION_FLAG, .help = "Give the guest a performance monitor (PMUv3)" },
-	{ .name = "disable-mte", .type = OPTION_FLAG, .help = "No memory tagging, even if the host has it" },
-	{ .name = "sve-max-vl", .type = OPTION_UINT, .argument = "BITS", .max = 2048,
+	{ .name = "pmu",
+	  .type = OPTION_FLAG,
+	  .help = "Give the guest a performance monitor (PMUv3)" },
+	{ .name = "disable-mte",
+	  .type = OPTION_FLAG,
+	  .help = "No memory tagging, even if the host has it" },
+	{ .name = "sve-max-vl",
+	  .type = OPTION_UINT,
+	  .argument = "BITS",
+	  .max = 2048,
 	  .help = "Longest SVE vector the guest may use" },
-	{ .name = "pvtime", .type = OPTION_FLAG, .fallback = "true", .help = "Tell the guest of stolen time" },
-	{ .name = "force-cntfrq", .type = OPTION_UINT, .argument = "HZ", .max = UINT32_MAX,
+	{ .name = "pvtime",
+	  .type = OPTION_FLAG,
+	  .fallback = "true",
+	  .help = "Tell the guest of stolen time" },
+	{ .name = "force-cntfrq",
+	  .type = OPTION_UINT,
+	  .argument = "HZ",
+	  .max = UINT32_MAX,
 	  .help = "Timer frequency in the device tree, for firmware that leaves CNTFRQ_EL0 wrong" },
-	{ .name = "force-pci", .type = OPTION_FLAG, .help = "Virtio over PCI: the default; for kvmtool's scripts" },
-	{ .name = "nested", .type = OPTION_FLAG, .help = "A guest with an EL2 of its own", .pending = "nested virtualisation" },
-	{ .name = "e2h0", .type = OPTION_FLAG, .help = "Nested guest without VHE", .pending = "nested virtualisation" },
+	{ .name = "force-pci",
+	  .type = OPTION_FLAG,
+	  .help = "Virtio over PCI: the default; for kvmtool's scripts" },
+	{ .name = "nested",
+	  .type = OPTION_FLAG,
+	  .help = "A guest with an EL2 of its own",
+	  .pending = "nested virtualisation" },
+	{ .name = "e2h0",
+	  .type = OPTION_FLAG,
+	  .help = "Nested guest without VHE",
+	  .pending = "nested virtualisation" },
 };
 RUN_OPTIONS(arm64_options_group, "Architecture options", arm64_options);

@@ -26,8 +26,8 @@ static unsigned int granule_shift(uint64_t tcr, bool upper)
 	return upper ? tg1[tcr >> 30 & 3] : tg0[tcr >> 14 & 3];
 }
 
-static int walk(struct kvm_cpu *cpu, uint64_t table, unsigned int page_shift, unsigned int va_bits, uint64_t va,
-		uint64_t *pa)
+static int walk(struct kvm_cpu *cpu, uint64_t table, unsigned int page_shift, unsigned int va_bits,
+		uint64_t va, uint64_t *pa)
 {
 	unsigned int stride = page_shift - 3;
 	/* How many bits above the page are to be resolved, rounded up to levels: the first may be smaller. */
@@ -63,9 +63,11 @@ static int cpu_translate(struct kvm_cpu *cpu, uint64_t va, uint64_t *pa)
 	unsigned int page_shift, va_bits;
 
 	/* In AArch32 the tables have other formats. */
-	if (cpu_get_register(cpu, CPU_CORE_REGISTER(regs.pstate), &pstate) < 0 || (pstate & PSTATE_AARCH32))
+	if (cpu_get_register(cpu, CPU_CORE_REGISTER(regs.pstate), &pstate) < 0 ||
+	    (pstate & PSTATE_AARCH32))
 		return -EFAULT;
-	if (cpu_get_register(cpu, CPU_SCTLR_EL1, &sctlr) < 0 || cpu_get_register(cpu, CPU_TCR_EL1, &tcr) < 0 ||
+	if (cpu_get_register(cpu, CPU_SCTLR_EL1, &sctlr) < 0 ||
+	    cpu_get_register(cpu, CPU_TCR_EL1, &tcr) < 0 ||
 	    cpu_get_register(cpu, upper ? CPU_TTBR1_EL1 : CPU_TTBR0_EL1, &ttbr) < 0)
 		return -EFAULT;
 	if (!(sctlr & SCTLR_M)) {
@@ -74,7 +76,7 @@ static int cpu_translate(struct kvm_cpu *cpu, uint64_t va, uint64_t *pa)
 	}
 	page_shift = granule_shift(tcr, upper);
 	va_bits = 64 - (unsigned int)(tcr >> (upper ? 16 : 0) & 0x3f);
-	/* 52-bit addresses are laid out differently; the kernels that use them fall back to 48 in most VMs. */
+	/* 52-bit addresses are laid out differently; kernels fall back to 48 in most VMs. */
 	if (!page_shift || va_bits <= page_shift || va_bits > 48)
 		return -EFAULT;
 	return walk(cpu, ttbr & DESCRIPTOR_ADDRESS & ~1ULL, page_shift, va_bits, va, pa);
@@ -90,9 +92,11 @@ static void dump_code(struct kvm_cpu *cpu, int fd, uint64_t pc)
 		dprintf(fd, " Code: not readable\n");
 		return;
 	}
-	dprintf(fd, " Code at 0x%016" PRIx64 " (physical 0x%" PRIx64 "):", pc - CODE_BEFORE, pa - CODE_BEFORE);
+	dprintf(fd, " Code at 0x%016" PRIx64 " (physical 0x%" PRIx64 "):", pc - CODE_BEFORE,
+		pa - CODE_BEFORE);
 	for (unsigned int i = 0; i < sizeof(code); i += 4) {
-		uint32_t word = code[i] | code[i + 1] << 8 | code[i + 2] << 16 | (uint32_t)code[i + 3] << 24;
+		uint32_t word = code[i] | code[i + 1] << 8 | code[i + 2] << 16 |
+				(uint32_t)code[i + 3] << 24;
 
 		dprintf(fd, "%s%s%08x%s", i % 32 ? " " : "\n  ", i == CODE_BEFORE ? "<" : "", word,
 			i == CODE_BEFORE ? ">" : "");
@@ -100,7 +104,8 @@ static void dump_code(struct kvm_cpu *cpu, int fd, uint64_t pc)
 	dprintf(fd, "\n");
 }
 
-static void dump_register(struct kvm_cpu *cpu, int fd, const char *name, uint64_t id, const char *end)
+static void dump_register(struct kvm_cpu *cpu, int fd, const char *name, uint64_t id,
+			  const char *end)
 {
 	uint64_t value;
 
@@ -116,13 +121,20 @@ void arch_cpu_dump(struct kvm_cpu *cpu, int fd)
 		const char *name;
 		uint64_t id;
 	} special[] = {
-		{ "pc", CPU_CORE_REGISTER(regs.pc) }, { "pstate", CPU_CORE_REGISTER(regs.pstate) },
-		{ "sp_el0", CPU_CORE_REGISTER(regs.sp) }, { "sp_el1", CPU_CORE_REGISTER(sp_el1) },
-		{ "elr_el1", CPU_CORE_REGISTER(elr_el1) }, { "spsr_el1", CPU_CORE_REGISTER(spsr[0]) },
-		{ "esr_el1", CPU_ESR_EL1 }, { "far_el1", CPU_FAR_EL1 },
-		{ "sctlr", CPU_SCTLR_EL1 }, { "tcr", CPU_TCR_EL1 },
-		{ "ttbr0", CPU_TTBR0_EL1 }, { "ttbr1", CPU_TTBR1_EL1 },
-		{ "vbar", CPU_VBAR_EL1 }, { "mpidr", CPU_MPIDR_EL1 },
+		{ "pc", CPU_CORE_REGISTER(regs.pc) },
+		{ "pstate", CPU_CORE_REGISTER(regs.pstate) },
+		{ "sp_el0", CPU_CORE_REGISTER(regs.sp) },
+		{ "sp_el1", CPU_CORE_REGISTER(sp_el1) },
+		{ "elr_el1", CPU_CORE_REGISTER(elr_el1) },
+		{ "spsr_el1", CPU_CORE_REGISTER(spsr[0]) },
+		{ "esr_el1", CPU_ESR_EL1 },
+		{ "far_el1", CPU_FAR_EL1 },
+		{ "sctlr", CPU_SCTLR_EL1 },
+		{ "tcr", CPU_TCR_EL1 },
+		{ "ttbr0", CPU_TTBR0_EL1 },
+		{ "ttbr1", CPU_TTBR1_EL1 },
+		{ "vbar", CPU_VBAR_EL1 },
+		{ "mpidr", CPU_MPIDR_EL1 },
 	};
 	uint64_t pc;
 

@@ -28,9 +28,11 @@ int arch_cpu_handle_exit(struct kvm_cpu *cpu)
 
 	if (run->exit_reason != KVM_EXIT_ARM_NISV)
 		return 0;
-	log_guest(&arm64_vm(cpu->kvm)->nisv_log, "vCPU %u: an access to 0x%llx by an instruction that can't be "
-		  "emulated (syndrome 0x%llx): the guest gets an abort", cpu->index,
-		  (unsigned long long)run->arm_nisv.fault_ipa, (unsigned long long)run->arm_nisv.esr_iss);
+	log_guest(&arm64_vm(cpu->kvm)->nisv_log,
+		  "vCPU %u: an access to 0x%llx by an instruction that can't be emulated "
+		  "(syndrome 0x%llx): the guest gets an abort",
+		  cpu->index, (unsigned long long)run->arm_nisv.fault_ipa,
+		  (unsigned long long)run->arm_nisv.esr_iss);
 	error = cpu_inject_external_abort(cpu);
 	return error < 0 ? error : 1;
 }

@@ -39,9 +39,11 @@ void fdt_write_gic(struct fdt_writer *fdt, const struct fdt_machine *machine)
 	FDT_CELLS(fdt, "#interrupt-cells", 3);
 	fdt_put_flag(fdt, "interrupt-controller");
 	if (v2)
-		FDT_U64S(fdt, "reg", GIC_DIST_BASE, GIC_DIST_SIZE, GIC_V2_CPU_BASE, GIC_V2_CPU_SIZE);
+		FDT_U64S(fdt, "reg", GIC_DIST_BASE, GIC_DIST_SIZE, GIC_V2_CPU_BASE,
+			 GIC_V2_CPU_SIZE);
 	else
-		FDT_U64S(fdt, "reg", GIC_DIST_BASE, GIC_DIST_SIZE, machine->gic_redist_base, machine->gic_redist_size);
+		FDT_U64S(fdt, "reg", GIC_DIST_BASE, GIC_DIST_SIZE, machine->gic_redist_base,
+			 machine->gic_redist_size);
 	FDT_CELLS(fdt, "phandle", FDT_PHANDLE_GIC);
 	FDT_CELLS(fdt, "#address-cells", 2);
 	FDT_CELLS(fdt, "#size-cells", 2);
@@ -61,7 +63,7 @@ void fdt_write_gic(struct fdt_writer *fdt, const struct fdt_machine *machine)
 #define PCI_RANGE_CELLS		7
 
 #define PCI_PINS		4
-#define PCI_MAP_CELLS		10	/* 3 of address, 1 pin, 1 parent, 2 of its address, 3 of its interrupt */
+#define PCI_MAP_CELLS		10	/* address, pin; parent, address, interrupt */
 
 /* range_fill() - a window of @size bytes at @pci in the bus's space and at @cpu in the CPUs' */
 static size_t range_fill(uint32_t *cells, uint32_t kind, uint64_t pci, uint64_t cpu, uint64_t size)
@@ -83,12 +85,12 @@ static void write_pci_ranges(struct fdt_writer *fdt, const struct platform_layou
 	uint32_t cells[3 * PCI_RANGE_CELLS];
 	size_t count;
 
-	count = range_fill(cells, PCI_RANGE_IO, layout->pci_io_base, layout->pci_io_window + layout->pci_io_base,
-			   layout->pci_io_size);
-	count += range_fill(cells + count, PCI_RANGE_MEMORY32, layout->pci_mmio32_base, layout->pci_mmio32_base,
-			    layout->pci_mmio32_size);
-	count += range_fill(cells + count, PCI_RANGE_MEMORY64, layout->pci_mmio64_base, layout->pci_mmio64_base,
-			    layout->pci_mmio64_size);
+	count = range_fill(cells, PCI_RANGE_IO, layout->pci_io_base,
+			   layout->pci_io_window + layout->pci_io_base, layout->pci_io_size);
+	count += range_fill(cells + count, PCI_RANGE_MEMORY32, layout->pci_mmio32_base,
+			    layout->pci_mmio32_base, layout->pci_mmio32_size);
+	count += range_fill(cells + count, PCI_RANGE_MEMORY64, layout->pci_mmio64_base,
+			    layout->pci_mmio64_base, layout->pci_mmio64_size);
 	fdt_put_cells(fdt, "ranges", cells, count);
 }
 
@@ -160,7 +162,10 @@ static bool is_gpio(const struct platform_device *device)
 static const char *node_name(const struct platform_device *device)
 {
 	static const char *const names[][2] = {
-		{ "ns16550a", "serial" }, { "arm,pl031", "rtc" }, { "arm,pl061", "gpio" }, { "virtio,mmio", "virtio_mmio" },
+		{ "ns16550a", "serial" },
+		{ "arm,pl031", "rtc" },
+		{ "arm,pl061", "gpio" },
+		{ "virtio,mmio", "virtio_mmio" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -234,7 +239,8 @@ void fdt_write_platform_devices(struct fdt_writer *fdt, const struct fdt_machine
 {
 	bool primecell = false, gpio = false;
 
-	for (const struct platform_device *device = machine->devices; device; device = device->next) {
+	for (const struct platform_device *device = machine->devices; device;
+	     device = device->next) {
 		write_device(fdt, device);
 		primecell |= is_primecell(device);
 		gpio |= is_gpio(device);

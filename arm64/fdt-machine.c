@@ -13,8 +13,10 @@
 static int fill_seeds(const struct kvm *kvm, struct fdt_machine *machine)
 {
 	/* Of the seeds, 0 asks for none. */
-	if (getrandom(machine->rng_seed, sizeof(machine->rng_seed), 0) != sizeof(machine->rng_seed) ||
-	    getrandom(&machine->kaslr_seed, sizeof(machine->kaslr_seed), 0) != sizeof(machine->kaslr_seed))
+	if (getrandom(machine->rng_seed, sizeof(machine->rng_seed), 0) !=
+		    sizeof(machine->rng_seed) ||
+	    getrandom(&machine->kaslr_seed, sizeof(machine->kaslr_seed), 0) !=
+		    sizeof(machine->kaslr_seed))
 		return log_errno(errno, "device tree: no random bytes for the seeds");
 	if (config_given(kvm->config, "kaslr-seed"))
 		machine->kaslr_seed = config_uint(kvm->config, "kaslr-seed");

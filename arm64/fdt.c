@@ -141,7 +141,8 @@ static void write_psci(struct fdt_writer *fdt)
 /* ppi_flags() - a GICv2's PPIs say which CPUs have them, in a byte */
 static uint32_t ppi_flags(const struct fdt_machine *machine)
 {
-	uint32_t cpus = machine->gic <= GIC_V2M ? (uint32_t)BIT(MIN(machine->cpu_count, 8U)) - 1 : 0;
+	uint32_t cpus =
+		machine->gic <= GIC_V2M ? (uint32_t)BIT(MIN(machine->cpu_count, 8U)) - 1 : 0;
 
 	return cpus << 8 | FDT_LEVEL_HIGH;
 }
@@ -154,8 +155,10 @@ static void write_timer(struct fdt_writer *fdt, const struct fdt_machine *machin
 	fdt_node_begin(fdt, "timer");
 	fdt_put(fdt, "compatible", compatible, sizeof(compatible));
 	FDT_CELLS(fdt, "interrupts",
-		  FDT_GIC_PPI, ARM64_PPI_TIMER_SECURE, flags, FDT_GIC_PPI, ARM64_PPI_TIMER_PHYS, flags,
-		  FDT_GIC_PPI, ARM64_PPI_TIMER_VIRT, flags, FDT_GIC_PPI, ARM64_PPI_TIMER_HYP, flags);
+		  FDT_GIC_PPI, ARM64_PPI_TIMER_SECURE, flags,
+		  FDT_GIC_PPI, ARM64_PPI_TIMER_PHYS, flags,
+		  FDT_GIC_PPI, ARM64_PPI_TIMER_VIRT, flags,
+		  FDT_GIC_PPI, ARM64_PPI_TIMER_HYP, flags);
 	fdt_put_flag(fdt, "always-on");
 	if (machine->timer_frequency)
 		FDT_CELLS(fdt, "clock-frequency", machine->timer_frequency);
@@ -208,7 +211,8 @@ static void write_aliases(struct fdt_writer *fdt, const struct fdt_machine *mach
 	unsigned int index = 0;
 
 	fdt_node_begin(fdt, "aliases");
-	for (const struct platform_device *device = first_serial(machine); device; device = device->next) {
+	for (const struct platform_device *device = first_serial(machine); device;
+	     device = device->next) {
 		char alias[16], path[64];
 
 		if (strcmp(device->compatible, "ns16550a") != 0)
@@ -256,8 +260,9 @@ int fdt_build(const struct fdt_machine *machine, void **blob)
 	if (fdt.error) {
 		free(fdt.blob);
 		return log_error(fdt.error == -FDT_ERR_NOSPACE ? E2BIG : EINVAL, "device tree: %s",
-				 fdt.error == -FDT_ERR_NOSPACE ? "more than its 2 MiB (a shorter command line may help)" :
-				 fdt_strerror(fdt.error));
+				 fdt.error == -FDT_ERR_NOSPACE ? "more than its 2 MiB (a shorter "
+								 "command line may help)"
+							       : fdt_strerror(fdt.error));
 	}
 	*blob = fdt.blob;
 	return 0;

@@ -35,7 +35,10 @@ struct fdt_machine {
 	uint8_t rng_seed[64];
 };
 
-/** fdt_machine_fill() - what @kvm is, with fresh seeds; all but the software's fields. fdt_machine_free() after it. */
+/**
+ * fdt_machine_fill() - what @kvm is, with fresh seeds; all but the software's fields
+ * fdt_machine_free() frees what it made.
+ */
 int __must_check fdt_machine_fill(const struct kvm *kvm, struct fdt_machine *machine);
 void fdt_machine_free(struct fdt_machine *machine);
 

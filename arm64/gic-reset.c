@@ -2,7 +2,7 @@
 /*
  * The GIC back to power-on: KVM has no call for it, so its registers are written as the architecture (IHI
  * 0048 and IHI 0069) has them at reset. Linux sets up most of them itself, but not all: it refuses to trust
- * LPI tables that it finds enabled, and an interrupt that is still pending would hit a driver that isn't there.
+ * LPI tables that it finds enabled, and a pending interrupt would hit a driver that isn't there.
  *
  * Main thread, vCPUs parked.
  */
@@ -22,7 +22,7 @@
 #define GICR_CTLR		0x00000
 #define GICR_PROPBASER		0x00070
 #define GICR_PENDBASER		0x00078
-#define GICR_SGI		0x10000		/* the second frame, laid out as the distributor's first bank */
+#define GICR_SGI		0x10000		/* second frame, a bank like GICD's first */
 
 #define GICC_CTLR		0x00
 #define GICC_PMR		0x04
@@ -60,8 +60,8 @@ static void gic_write(struct gic_writer *writer, uint64_t offset, uint32_t value
 }
 
 /* gic_fill() - @interrupts of @bits each, from interrupt @first on, all set to @value */
-static void gic_fill(struct gic_writer *writer, uint64_t offset, unsigned int bits, unsigned int first,
-		     unsigned int interrupts, uint32_t value)
+static void gic_fill(struct gic_writer *writer, uint64_t offset, unsigned int bits,
+		     unsigned int first, unsigned int interrupts, uint32_t value)
 {
 	for (unsigned int at = first * bits / 8; at < (first + interrupts) * bits / 8; at += 4)
 		gic_write(writer, offset + at, value);
@@ -71,7 +71,7 @@ static void gic_reset_bank(struct gic_writer *writer, unsigned int first, unsign
 {
 	gic_fill(writer, GICD_ICENABLER, 1, first, interrupts, UINT32_MAX);
 	gic_fill(writer, GICD_ICACTIVER, 1, first, interrupts, UINT32_MAX);
-	/* A GICv2 clears by one register, a GICv3 by writing zeroes to the other; each ignores the wrong one. */
+	/* A GICv2 clears by the one, a GICv3 by zeroes in the other; each ignores the wrong one. */
 	gic_fill(writer, GICD_ICPENDR, 1, first, interrupts, UINT32_MAX);
 	gic_fill(writer, GICD_ISPENDR, 1, first, interrupts, 0);
 	gic_fill(writer, GICD_IPRIORITYR, 8, first, interrupts, 0);

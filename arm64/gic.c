@@ -42,7 +42,9 @@ const char *gic_name(enum gic_kind kind)
 
 int gic_set_attribute(int fd, uint32_t group, uint64_t attribute, const void *value)
 {
-	struct kvm_device_attr attr = { .group = group, .attr = attribute, .addr = (uintptr_t)value };
+	struct kvm_device_attr attr = { .group = group,
+					.attr = attribute,
+					.addr = (uintptr_t)value };
 
 	return ioctl(fd, KVM_SET_DEVICE_ATTR, &attr) < 0 ? -errno : 0;
 }
@@ -69,8 +71,9 @@ static void gic_list_possible(const struct kvm *kvm, char *text, size_t size)
 
 	text[0] = '\0';
 	for (size_t i = 0; i < ARRAY_SIZE(gic_types); i++) {
-		int n = gic_possible(kvm, i) ? snprintf(text + used, size - used, "%s%s", used ? ", " : "",
-							gic_types[i].name) : 0;
+		int n = gic_possible(kvm, i) ? snprintf(text + used, size - used, "%s%s",
+							used ? ", " : "", gic_types[i].name)
+					     : 0;
 
 		if (n < 0 || (size_t)n >= size - used)
 			return;
@@ -90,7 +93,8 @@ static int gic_choose(const struct kvm *kvm, enum gic_kind *kind)
 			if (gic_possible(kvm, *kind))
 				return 0;
 		}
-		return log_error(ENODEV, "this host's KVM has no interrupt controller to offer (no GICv2, no GICv3)");
+		return log_error(ENODEV, "this host's KVM has no interrupt controller to offer "
+					 "(no GICv2, no GICv3)");
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(gic_types); i++) {
 		if (strcmp(wanted, gic_types[i].name) != 0)
@@ -99,10 +103,14 @@ static int gic_choose(const struct kvm *kvm, enum gic_kind *kind)
 		if (gic_possible(kvm, i))
 			return 0;
 		gic_list_possible(kvm, possible, sizeof(possible));
-		return log_error(ENODEV, "option --irqchip: this host's KVM can't do %s (it can: %s)", wanted,
-				 *possible ? possible : "none");
+		return log_error(ENODEV,
+				 "option --irqchip: this host's KVM can't do %s (it can: %s)",
+				 wanted, *possible ? possible : "none");
 	}
-	return log_error(EINVAL, "option --irqchip: '%s' is unknown (auto, gicv2, gicv2m, gicv3 or gicv3-its)", wanted);
+	return log_error(EINVAL,
+			 "option --irqchip: '%s' is unknown (auto, gicv2, gicv2m, gicv3 or "
+			 "gicv3-its)",
+			 wanted);
 }
 
 /* ---- GICv2m ---- */
@@ -176,7 +184,8 @@ int arch_irq_route_message(struct kvm *kvm, uint64_t address, uint32_t data, uin
 		entry->u.msi.devid = device_id;
 		return 0;
 	}
-	if (gic->kind == GIC_V2M && address == GIC_V2M_BASE + V2M_SETSPI_NS && v2m_intid_valid(data)) {
+	if (gic->kind == GIC_V2M && address == GIC_V2M_BASE + V2M_SETSPI_NS &&
+	    v2m_intid_valid(data)) {
 		entry->type = KVM_IRQ_ROUTING_IRQCHIP;
 		entry->u.irqchip.pin = data - ARM64_SPI_INTID(0);
 		return 0;
@@ -241,7 +250,8 @@ static int gic_v3_create(struct kvm *kvm, struct gic *gic, unsigned int cpus)
 	gic->its_base = gic->redist_base - GIC_ITS_SIZE;
 	error = gic_set_address(gic, gic->fd, KVM_VGIC_V3_ADDR_TYPE_DIST, GIC_DIST_BASE);
 	if (error == 0)
-		error = gic_set_address(gic, gic->fd, KVM_VGIC_V3_ADDR_TYPE_REDIST, gic->redist_base);
+		error = gic_set_address(gic, gic->fd, KVM_VGIC_V3_ADDR_TYPE_REDIST,
+					gic->redist_base);
 	if (error < 0 || gic->kind != GIC_V3_ITS)
 		return error;
 	gic->its_fd = gic_create_device(kvm, KVM_DEV_TYPE_ARM_VGIC_ITS, "GICv3 ITS");
@@ -260,8 +270,10 @@ int gic_create(struct kvm *kvm, struct gic *gic, unsigned int cpus)
 	if (error < 0)
 		return error;
 	if (gic->kind <= GIC_V2M && cpus > GIC_V2_CPUS_MAX)
-		return log_error(EINVAL, "option --cpus: %u, but a %s serves at most %d (--irqchip=gicv3 takes more, "
-				 "where the host has it)", cpus, gic_name(gic->kind), GIC_V2_CPUS_MAX);
+		return log_error(EINVAL,
+				 "option --cpus: %u, but a %s serves at most %d (--irqchip=gicv3 "
+				 "takes more, where the host has it)",
+				 cpus, gic_name(gic->kind), GIC_V2_CPUS_MAX);
 	gic->fd = gic_create_device(kvm, gic_types[gic->kind].device, gic_name(gic->kind));
 	if (gic->fd < 0)
 		return gic->fd;
@@ -287,9 +299,11 @@ int gic_finish(struct gic *gic)
 
 	error = gic_set_attribute(gic->fd, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, &interrupts);
 	if (error == 0)
-		error = gic_set_attribute(gic->fd, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, NULL);
+		error = gic_set_attribute(gic->fd, KVM_DEV_ARM_VGIC_GRP_CTRL,
+					  KVM_DEV_ARM_VGIC_CTRL_INIT, NULL);
 	if (error == 0 && gic->its_fd >= 0)
-		error = gic_set_attribute(gic->its_fd, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, NULL);
+		error = gic_set_attribute(gic->its_fd, KVM_DEV_ARM_VGIC_GRP_CTRL,
+					  KVM_DEV_ARM_VGIC_CTRL_INIT, NULL);
 	if (error < 0)
 		return log_errno(-error, "%s: KVM can't set it up", gic_name(gic->kind));
 	return 0;

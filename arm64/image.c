@@ -30,7 +30,7 @@ struct zboot_header {
 	le32 reserved[2];
 	char compression[32];
 };
-_Static_assert(sizeof(struct zboot_header) == 56, "zboot-header.S: the compression's name is at 24");
+_Static_assert(sizeof(struct zboot_header) == 56, "zboot-header.S: 32 bytes of name at 24");
 
 static uint32_t head_le32(const uint8_t *head, size_t at)
 {
@@ -56,7 +56,8 @@ struct unpack {
 	bool done;
 };
 
-static int unpack_start(struct unpack *unpack, const struct boot_file *file, const struct image *image)
+static int unpack_start(struct unpack *unpack, const struct boot_file *file,
+			const struct image *image)
 {
 	*unpack = (struct unpack){ .file = file, .offset = image->offset, .left = image->length };
 	unpack->buffer = malloc(CHUNK_SIZE);
@@ -80,8 +81,8 @@ static int unpack_refill(struct unpack *unpack)
 	int error;
 
 	if (want == 0)
-		return log_error(EINVAL, "%s '%s': truncated: its gzip stream has no end", unpack->file->what,
-				 unpack->file->path);
+		return log_error(EINVAL, "%s '%s': truncated: its gzip stream has no end",
+				 unpack->file->what, unpack->file->path);
 	error = boot_file_read(unpack->file, unpack->offset, unpack->buffer, want);
 	if (error < 0)
 		return error;
@@ -108,14 +109,16 @@ static ssize_t unpack_read(struct unpack *unpack, uint8_t *to, size_t length)
 		if (result == Z_STREAM_END)
 			unpack->done = true;
 		else if (result != Z_OK && result != Z_BUF_ERROR)
-			return log_error(EINVAL, "%s '%s': its gzip stream is damaged%s%s", unpack->file->what,
-					 unpack->file->path, stream->msg ? ": " : "", stream->msg ? stream->msg : "");
+			return log_error(EINVAL, "%s '%s': its gzip stream is damaged%s%s",
+					 unpack->file->what, unpack->file->path,
+					 stream->msg ? ": " : "", stream->msg ? stream->msg : "");
 	}
 	return length - stream->avail_out;
 }
 
 /* gzip_peek() - the first unpacked bytes; 0 or negative errno (said) */
-static int gzip_peek(const struct boot_file *file, const struct image *image, uint8_t *head, size_t length)
+static int gzip_peek(const struct boot_file *file, const struct image *image, uint8_t *head,
+		     size_t length)
 {
 	struct unpack unpack;
 	ssize_t n;
@@ -128,13 +131,13 @@ static int gzip_peek(const struct boot_file *file, const struct image *image, ui
 	if (n < 0)
 		return n;
 	if ((size_t)n < length)
-		return log_error(EINVAL, "%s '%s': not a kernel: only %zd bytes are packed in it", file->what,
-				 file->path, n);
+		return log_error(EINVAL, "%s '%s': not a kernel: only %zd bytes are packed in it",
+				 file->what, file->path, n);
 	return 0;
 }
 
-static int gzip_load(struct kvm *kvm, const struct boot_file *file, const struct image *image, gpa_t to,
-		     uint64_t room)
+static int gzip_load(struct kvm *kvm, const struct boot_file *file, const struct image *image,
+		     gpa_t to, uint64_t room)
 {
 	_cleanup_free_ uint8_t *chunk = malloc(CHUNK_SIZE);
 	struct unpack unpack;
@@ -145,8 +148,10 @@ static int gzip_load(struct kvm *kvm, const struct boot_file *file, const struct
 		return error;
 	while (error == 0 && (n = unpack_read(&unpack, chunk, CHUNK_SIZE)) > 0) {
 		if ((uint64_t)n > room || memory_write(&kvm->memory, to, chunk, n) < 0)
-			error = log_error(EFBIG, "%s '%s': more is packed in it than its header and the guest's RAM have "
-					  "room for", file->what, file->path);
+			error = log_error(EFBIG,
+					  "%s '%s': more is packed in it than its header and the "
+					  "guest's RAM have room for",
+					  file->what, file->path);
 		to = gpa_add(to, n);
 		room -= MIN(room, (uint64_t)n);
 	}
@@ -177,20 +182,28 @@ static int refuse_foreign(const struct boot_file *file, const uint8_t *head)
 		size_t length;
 		const char *tool;
 	} packed[] = {
-		{ "xz", "\xfd" "7zXZ", 6, "xz -d" }, { "zstd", "\x28\xb5\x2f\xfd", 4, "zstd -d" },
-		{ "lz4", "\x02\x21\x4c\x18", 4, "lz4 -d" }, { "lz4", "\x04\x22\x4d\x18", 4, "lz4 -d" },
-		{ "bzip2", "BZh", 3, "bzip2 -d" }, { "lzo", "\x89LZO", 4, "lzop -d" },
+		{ "xz", "\xfd\x37zXZ", 6, "xz -d" },
+		{ "zstd", "\x28\xb5\x2f\xfd", 4, "zstd -d" },
+		{ "lz4", "\x02\x21\x4c\x18", 4, "lz4 -d" },
+		{ "lz4", "\x04\x22\x4d\x18", 4, "lz4 -d" },
+		{ "bzip2", "BZh", 3, "bzip2 -d" },
+		{ "lzo", "\x89LZO", 4, "lzop -d" },
 		{ "lzma", "\x5d\0\0", 3, "xz -d --format=lzma" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(packed); i++)
 		if (memcmp(head, packed[i].magic, packed[i].length) == 0)
-			return log_error(EINVAL, "kernel '%s': is packed with %s, which is not unpacked here (use gzip, or "
-					 "%s it first)", file->path, packed[i].name, packed[i].tool);
+			return log_error(EINVAL,
+					 "kernel '%s': is packed with %s, which is not unpacked "
+					 "here (use gzip, or %s it first)",
+					 file->path, packed[i].name, packed[i].tool);
 	if (memcmp(head, "\177ELF", 4) == 0)
-		return log_error(EINVAL, "kernel '%s': is an ELF file (arm64 boots arch/arm64/boot/Image)", file->path);
+		return log_error(EINVAL,
+				 "kernel '%s': is an ELF file (arm64 boots arch/arm64/boot/Image)",
+				 file->path);
 	if (head_le32(head, BZIMAGE_MAGIC_AT) == BZIMAGE_MAGIC)
-		return log_error(EINVAL, "kernel '%s': is an x86 bzImage, not an arm64 kernel", file->path);
+		return log_error(EINVAL, "kernel '%s': is an x86 bzImage, not an arm64 kernel",
+				 file->path);
 	return 0;
 }
 
@@ -202,7 +215,8 @@ static int identify_gzip(const struct boot_file *file, struct image *image)
 	if (error < 0)
 		return error;
 	if (!image_parse_header(header, image))
-		return log_error(EINVAL, "kernel '%s': what is packed in it is not an arm64 Image", file->path);
+		return log_error(EINVAL, "kernel '%s': what is packed in it is not an arm64 Image",
+				 file->path);
 	image->gzip = true;
 	return 1;
 }
@@ -215,13 +229,17 @@ static int identify_zboot(const struct boot_file *file, const uint8_t *head, str
 	image->offset = le32_get(header.payload_offset);
 	image->length = le32_get(header.payload_size);
 	if (!range_contains(0, file->size, image->offset, image->length) || image->length == 0)
-		return log_error(EINVAL, "kernel '%s': truncated: its zboot payload should end at byte %llu, it has %llu",
+		return log_error(EINVAL,
+				 "kernel '%s': truncated: its zboot payload should end at byte "
+				 "%llu, it has %llu",
 				 file->path, (unsigned long long)(image->offset + image->length),
 				 (unsigned long long)file->size);
 	if (strncmp(header.compression, "gzip", sizeof(header.compression)) != 0)
-		return log_error(EINVAL, "kernel '%s': an EFI zboot image packed with '%.*s' (only gzip is unpacked here: "
-				 "boot arch/arm64/boot/Image)", file->path,
-				 (int)strnlen(header.compression, 8), header.compression);
+		return log_error(EINVAL,
+				 "kernel '%s': an EFI zboot image packed with '%.*s' (only gzip "
+				 "is unpacked here: boot arch/arm64/boot/Image)",
+				 file->path, (int)strnlen(header.compression, 8),
+				 header.compression);
 	return identify_gzip(file, image);
 }
 
@@ -249,12 +267,15 @@ int image_identify(const struct boot_file *file, bool flat, struct image *image)
 	return refuse_foreign(file, head);
 }
 
-int image_load(struct kvm *kvm, const struct boot_file *file, const struct image *image, gpa_t to, uint64_t room)
+int image_load(struct kvm *kvm, const struct boot_file *file, const struct image *image, gpa_t to,
+	       uint64_t room)
 {
 	if (image->gzip)
 		return gzip_load(kvm, file, image, to, room);
 	if (image->length > room)
-		return log_error(EFBIG, "%s '%s': its %llu bytes don't fit into the guest's RAM (give it more with --mem)",
+		return log_error(EFBIG,
+				 "%s '%s': its %llu bytes don't fit into the guest's RAM (give "
+				 "it more with --mem)",
 				 file->what, file->path, (unsigned long long)image->length);
 	return boot_file_load(kvm, file, image->offset, image->length, to);
 }

@@ -34,11 +34,11 @@ struct image {
  */
 int __must_check image_identify(const struct boot_file *file, bool flat, struct image *image);
 
-/** image_parse_header() - the first IMAGE_HEADER_SIZE bytes, unpacked: whether they are a 64-bit Image's; fills @image's sizes */
+/** image_parse_header() - whether these first bytes, unpacked, are a 64-bit Image's; fills @image's sizes */
 bool image_parse_header(const uint8_t header[IMAGE_HEADER_SIZE], struct image *image);
 
 /** image_load() - unpacks it to @to, which has @room bytes; 0 or negative errno (said) */
-int __must_check image_load(struct kvm *kvm, const struct boot_file *file, const struct image *image, gpa_t to,
-			    uint64_t room);
+int __must_check image_load(struct kvm *kvm, const struct boot_file *file,
+			    const struct image *image, gpa_t to, uint64_t room);
 
 #endif

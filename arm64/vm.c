@@ -29,17 +29,17 @@ struct arm64_vm *arm64_vm(const struct kvm *kvm)
 /* ---- the map ---- */
 
 static const struct platform_layout fixed_layout = {
-	.mmio_base		= ARM64_VIRTIO_MMIO_BASE,
-	.mmio_size		= ARM64_VIRTIO_MMIO_SIZE,
-	.pci_ecam_base		= ARM64_PCI_ECAM_BASE,
-	.pci_ecam_size		= ARM64_PCI_ECAM_SIZE,
-	.pci_mmio32_base	= ARM64_PCI_MMIO_BASE,
-	.pci_mmio32_size	= ARM64_PCI_MMIO_SIZE,
+	.mmio_base = ARM64_VIRTIO_MMIO_BASE,
+	.mmio_size = ARM64_VIRTIO_MMIO_SIZE,
+	.pci_ecam_base = ARM64_PCI_ECAM_BASE,
+	.pci_ecam_size = ARM64_PCI_ECAM_SIZE,
+	.pci_mmio32_base = ARM64_PCI_MMIO_BASE,
+	.pci_mmio32_size = ARM64_PCI_MMIO_SIZE,
 	/* Ports below 4 KiB are what drivers take for legacy devices. */
-	.pci_io_base		= 0x1000,
-	.pci_io_size		= 0xf000,
-	.pci_io_window		= ARM64_PCI_IO_WINDOW,
-	.pci_intx_gsi		= { ARM64_SPI_PCI, ARM64_SPI_PCI + 1, ARM64_SPI_PCI + 2, ARM64_SPI_PCI + 3 },
+	.pci_io_base = 0x1000,
+	.pci_io_size = 0xf000,
+	.pci_io_window = ARM64_PCI_IO_WINDOW,
+	.pci_intx_gsi = { ARM64_SPI_PCI, ARM64_SPI_PCI + 1, ARM64_SPI_PCI + 2, ARM64_SPI_PCI + 3 },
 };
 
 const struct platform_layout *arch_platform(const struct kvm *kvm)
@@ -72,9 +72,12 @@ static int ipa_bits_choose(const struct kvm *kvm, unsigned int *bits)
 	uint64_t ram_end, window_end;
 	unsigned int wanted;
 
-	if (__builtin_add_overflow(ARM64_RAM_BASE, kvm->ram_size, &ram_end) || address_bits(ram_end - 1) > max)
-		return log_error(EINVAL, "option --mem: %llu MiB of RAM from 2 GiB on need more than the %u address bits "
-				 "that this host gives a guest", (unsigned long long)(kvm->ram_size >> 20), max);
+	if (__builtin_add_overflow(ARM64_RAM_BASE, kvm->ram_size, &ram_end) ||
+	    address_bits(ram_end - 1) > max)
+		return log_error(EINVAL,
+				 "option --mem: %llu MiB of RAM from 2 GiB on need more than the "
+				 "%u address bits that this host gives a guest",
+				 (unsigned long long)(kvm->ram_size >> 20), max);
 	window_end = ALIGN_UP(ram_end, GIB(1)) + PCI_MMIO64_SIZE;
 	wanted = MAX(address_bits(window_end - 1), IPA_BITS_DEFAULT);
 	*bits = MIN(wanted, max);
@@ -152,7 +155,8 @@ static bool mte_tags_shared_memory(const struct kvm *kvm)
 	if (host == MAP_FAILED)
 		return false;
 	slot.userspace_addr = (uintptr_t)host;
-	taken = ioctl(vm, KVM_ENABLE_CAP, &mte) == 0 && ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot) == 0;
+	taken = ioctl(vm, KVM_ENABLE_CAP, &mte) == 0 &&
+		ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot) == 0;
 	munmap(host, page);
 	return taken;
 }
@@ -169,7 +173,7 @@ static void mte_enable(const struct kvm *kvm)
 		return;
 	}
 	if (ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &mte) < 0)
-		log_debug("no memory tagging: KVM: %s", strerror(errno));
+		log_debug("no memory tagging: KVM: %s", strerrordesc_np(errno));
 }
 
 /* ---- stolen time ---- */
@@ -180,9 +184,11 @@ static int pvtime_create(struct kvm *kvm, struct arm64_vm *vm)
 	void *memory;
 	int error;
 
-	if (!config_flag(kvm->config, "pvtime") || kvm_check_extension(kvm, KVM_CAP_STEAL_TIME) <= 0)
+	if (!config_flag(kvm->config, "pvtime") ||
+	    kvm_check_extension(kvm, KVM_CAP_STEAL_TIME) <= 0)
 		return 0;
-	memory = mmap(NULL, ARM64_PVTIME_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memory = mmap(NULL, ARM64_PVTIME_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		      -1, 0);
 	if (memory == MAP_FAILED)
 		return log_errno(errno, "stolen time");
 	region_init_ram(&vm->pvtime_region, "pvtime", memory, ARM64_PVTIME_SIZE, -1, 0);
@@ -224,11 +230,14 @@ int arch_vm_init(struct kvm *kvm)
 	}
 	/* From here on arch_vm_exit() cleans up. */
 	if (cpus > kvm->cpu_max)
-		return log_error(EINVAL, "option --cpus: %llu, but this host's KVM allows at most %u",
+		return log_error(EINVAL,
+				 "option --cpus: %llu, but this host's KVM allows at most %u",
 				 (unsigned long long)cpus, kvm->cpu_max);
 	mte_enable(kvm);
-	if (kvm_check_extension(kvm, KVM_CAP_ARM_INJECT_EXT_DABT) <= 0 || ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &nisv) < 0)
-		log_debug("accesses without a syndrome will end the VM: this host's KVM is too old to hand them out");
+	if (kvm_check_extension(kvm, KVM_CAP_ARM_INJECT_EXT_DABT) <= 0 ||
+	    ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &nisv) < 0)
+		log_debug("accesses without a syndrome will end the VM: this host's KVM is too "
+			  "old to hand them out");
 	error = gic_create(kvm, &vm->gic, cpus ? (unsigned int)cpus : 1);
 	if (error < 0)
 		return error;

@@ -68,8 +68,9 @@ ssize_t boot_file_peek(const struct boot_file *file, uint64_t offset, void *buff
 
 static int file_truncated(const struct boot_file *file, uint64_t offset, uint64_t length)
 {
-	return log_error(EINVAL, "%s '%s': truncated: it should have %llu bytes, it has %llu", file->what, file->path,
-			 (unsigned long long)(offset + length), (unsigned long long)file->size);
+	return log_error(EINVAL, "%s '%s': truncated: it should have %llu bytes, it has %llu",
+			 file->what, file->path, (unsigned long long)(offset + length),
+			 (unsigned long long)file->size);
 }
 
 int boot_file_read(const struct boot_file *file, uint64_t offset, void *buffer, size_t length)
@@ -84,7 +85,8 @@ int boot_file_read(const struct boot_file *file, uint64_t offset, void *buffer, 
 }
 
 /* fill_segments() - fills @iov from @offset, whole; 0, -ENODATA at the file's end, or negative errno */
-static int fill_segments(const struct boot_file *file, uint64_t offset, struct iovec *iov, int count)
+static int fill_segments(const struct boot_file *file, uint64_t offset, struct iovec *iov,
+			 int count)
 {
 	while (count > 0) {
 		ssize_t n = preadv(file->fd, iov, count, offset);
@@ -107,15 +109,19 @@ static int fill_segments(const struct boot_file *file, uint64_t offset, struct i
 	return 0;
 }
 
-int boot_file_load(struct kvm *kvm, const struct boot_file *file, uint64_t offset, uint64_t length, gpa_t to)
+int boot_file_load(struct kvm *kvm, const struct boot_file *file, uint64_t offset, uint64_t length,
+		   gpa_t to)
 {
 	struct iovec iov[RAM_RANGES_MAX];
 	int count, error;
 
 	count = memory_iov(&kvm->memory, to, length, true, iov, ARRAY_SIZE(iov));
 	if (count < 0)
-		return log_error(-count, "%s '%s': %llu bytes at 0x%llx don't fit into guest RAM (a larger --mem may help)",
-				 file->what, file->path, (unsigned long long)length, (unsigned long long)to.value);
+		return log_error(-count,
+				 "%s '%s': %llu bytes at 0x%llx don't fit into guest RAM (a "
+				 "larger --mem may help)",
+				 file->what, file->path, (unsigned long long)length,
+				 (unsigned long long)to.value);
 	error = fill_segments(file, offset, iov, count);
 	if (error == -ENODATA)
 		return file_truncated(file, offset, length);
@@ -167,7 +173,8 @@ char *boot_find_kernel(void)
 	for (const char *const *name = arch_kernel_names; *name && !found; name++) {
 		char pattern[64];
 
-		if ((size_t)snprintf(pattern, sizeof(pattern), "arch/*/boot/%s", *name) < sizeof(pattern))
+		if ((size_t)snprintf(pattern, sizeof(pattern), "arch/*/boot/%s", *name) <
+		    sizeof(pattern))
 			found = newest_match(pattern);
 	}
 	return found ? found : newest_match("/boot/vmlinuz-*");

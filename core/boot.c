@@ -32,8 +32,8 @@ char *boot_command_line(const char *defaults, bool root, const char *params)
 	if (!params)
 		params = "";
 	root_params = root && !has_parameter(params, "root=") ? "root=/dev/vda rw" : "";
-	if (asprintf(&line, "%s%s%s%s%s", defaults, *defaults && *root_params ? " " : "", root_params,
-		     (*defaults || *root_params) && *params ? " " : "", params) < 0)
+	if (asprintf(&line, "%s%s%s%s%s", defaults, *defaults && *root_params ? " " : "",
+		     root_params, (*defaults || *root_params) && *params ? " " : "", params) < 0)
 		return NULL;
 	return line;
 }
@@ -84,14 +84,15 @@ static int protocol_choose_named(struct kvm *kvm, struct boot *boot, const char 
 		item = item->next;
 	if (!item) {
 		protocol_list(names, sizeof(names), false);
-		return log_error(EINVAL, "option --boot: '%s' is no boot protocol (there are: %s)", name, names);
+		return log_error(EINVAL, "option --boot: '%s' is no boot protocol (there are: %s)",
+				 name, names);
 	}
 	is = item->protocol->probe(kvm, boot);
 	if (is < 0)
 		return is;
 	if (is == 0)
-		return log_error(EINVAL, "kernel '%s': is not %s, which --boot=%s boots", boot->kernel.path,
-				 item->protocol->kind, name);
+		return log_error(EINVAL, "kernel '%s': is not %s, which --boot=%s boots",
+				 boot->kernel.path, item->protocol->kind, name);
 	boot->protocol = item->protocol;
 	return 0;
 }
@@ -114,7 +115,8 @@ static int protocol_choose(struct kvm *kvm, struct boot *boot)
 		}
 	}
 	protocol_list(kinds, sizeof(kinds), true);
-	return log_error(EINVAL, "kernel '%s': not a kernel that an %s machine can boot (it takes: %s)",
+	return log_error(EINVAL,
+			 "kernel '%s': not a kernel that an %s machine can boot (it takes: %s)",
 			 boot->kernel.path, arch_name, kinds);
 }
 
@@ -141,8 +143,10 @@ static int kernel_open(struct boot *boot, const struct config *config)
 		return boot_file_open(&boot->kernel, "kernel", path);
 	found = boot_find_kernel();
 	if (!found)
-		return log_error(ENOENT, "no kernel to boot: say -k FILE (looked for ./%s, arch/*/boot/%s and a readable "
-				 "/boot/vmlinuz-*)", arch_kernel_names[0], arch_kernel_names[0]);
+		return log_error(ENOENT,
+				 "no kernel to boot: say -k FILE (looked for ./%s, "
+				 "arch/*/boot/%s and a readable /boot/vmlinuz-*)",
+				 arch_kernel_names[0], arch_kernel_names[0]);
 	log_info("booting '%s'", found);
 	return boot_file_open(&boot->kernel, "kernel", found);
 }
@@ -162,8 +166,10 @@ static int boot_open(struct kvm *kvm, struct boot *boot)
 		if (error < 0)
 			return error;
 		if (boot->initrd.size > kvm->ram_size)
-			return log_error(EFBIG, "initrd '%s': its %llu bytes are more than the machine's RAM, %llu MiB "
-					 "(give it more with --mem)", initrd, (unsigned long long)boot->initrd.size,
+			return log_error(EFBIG,
+					 "initrd '%s': its %llu bytes are more than the "
+					 "machine's RAM, %llu MiB (give it more with --mem)",
+					 initrd, (unsigned long long)boot->initrd.size,
 					 (unsigned long long)(kvm->ram_size >> 20));
 	}
 	boot->command_line = boot_command_line(defaults ? arch_default_params(kvm) : "",

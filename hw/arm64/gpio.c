@@ -49,9 +49,15 @@ struct gpio {
 static const char gpio_key;
 
 static const struct state_field gpio_fields[] = {
-	STATE_U8_MAX(struct gpio, input, POWER_KEY), STATE_U8(struct gpio, output), STATE_U8(struct gpio, direction),
-	STATE_U8(struct gpio, sense), STATE_U8(struct gpio, both), STATE_U8(struct gpio, event),
-	STATE_U8(struct gpio, enable), STATE_U8(struct gpio, select), STATE_U8(struct gpio, latched),
+	STATE_U8_MAX(struct gpio, input, POWER_KEY),
+	STATE_U8(struct gpio, output),
+	STATE_U8(struct gpio, direction),
+	STATE_U8(struct gpio, sense),
+	STATE_U8(struct gpio, both),
+	STATE_U8(struct gpio, event),
+	STATE_U8(struct gpio, enable),
+	STATE_U8(struct gpio, select),
+	STATE_U8(struct gpio, latched),
 };
 STATE_TABLE(gpio_state, "pl061", 1, gpio_fields);
 
@@ -112,7 +118,8 @@ static uint8_t gpio_register_locked(const struct gpio *gpio, uint64_t offset)
 	case GPIO_RIS:	 return gpio_status_locked(gpio);
 	case GPIO_MIS:	 return gpio_status_locked(gpio) & gpio->enable;
 	case GPIO_AFSEL: return gpio->select;
-	default:	 return offset < GPIO_DATA_END ? gpio_pins_locked(gpio) & (uint8_t)(offset >> 2) : 0;
+	default:
+		return offset < GPIO_DATA_END ? gpio_pins_locked(gpio) & (uint8_t)(offset >> 2) : 0;
 	}
 }
 
@@ -213,7 +220,11 @@ static int gpio_load(struct device *device, struct state_reader *reader)
 }
 
 static const struct device_ops gpio_device_ops = {
-	.reset = gpio_reset, .quiesce = gpio_quiesce, .resume = gpio_resume, .save = gpio_save, .load = gpio_load,
+	.reset = gpio_reset,
+	.quiesce = gpio_quiesce,
+	.resume = gpio_resume,
+	.save = gpio_save,
+	.load = gpio_load,
 };
 
 /* ---- registration ---- */
@@ -225,7 +236,11 @@ static int gpio_create(struct kvm *kvm, struct gpio *gpio)
 	if (gsi < 0)
 		return gsi;
 	gpio->platform = (struct platform_device){
-		.compatible = "arm,pl061", .base = GPIO_BASE, .size = PRIMECELL_SIZE, .gsi = gsi, .trigger = IRQ_LEVEL,
+		.compatible = "arm,pl061",
+		.base = GPIO_BASE,
+		.size = PRIMECELL_SIZE,
+		.gsi = gsi,
+		.trigger = IRQ_LEVEL,
 	};
 	error = irq_line_init(kvm, &gpio->irq, (uint32_t)gsi, IRQ_LEVEL);
 	if (error < 0)

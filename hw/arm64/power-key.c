@@ -73,7 +73,8 @@ static void key_press(void *opaque)
 
 /* ---- the device ---- */
 
-static int key_drop_status(struct virtio_device *device, struct virtqueue *vq, struct virtio_request *req)
+static int key_drop_status(struct virtio_device *device, struct virtqueue *vq,
+			   struct virtio_request *req)
 {
 	(void)device;
 	virtqueue_push(vq, req, 0);
@@ -114,7 +115,8 @@ static void key_config_read(struct virtio_device *device, size_t offset, void *b
 	memcpy(buffer, (char *)&config + offset, size);
 }
 
-static void key_config_write(struct virtio_device *device, size_t offset, const void *buffer, size_t size)
+static void key_config_write(struct virtio_device *device, size_t offset, const void *buffer,
+			     size_t size)
 {
 	struct power_key *key = container_of(device, struct power_key, device);
 	const uint8_t *bytes = buffer;

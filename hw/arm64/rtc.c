@@ -45,8 +45,9 @@ struct rtc {
 static const char rtc_key;
 
 static const struct state_field rtc_fields[] = {
-	STATE_U32(struct rtc, offset), STATE_U32(struct rtc, match), STATE_U32(struct rtc, load),
-	STATE_U8_MAX(struct rtc, mask, 1), STATE_U8_MAX(struct rtc, status, 1), STATE_BOOL(struct rtc, armed),
+	STATE_U32(struct rtc, offset),	     STATE_U32(struct rtc, match),
+	STATE_U32(struct rtc, load),	     STATE_U8_MAX(struct rtc, mask, 1),
+	STATE_U8_MAX(struct rtc, status, 1), STATE_BOOL(struct rtc, armed),
 };
 STATE_TABLE(rtc_state, "pl031", 1, rtc_fields);
 
@@ -212,7 +213,11 @@ static int rtc_load(struct device *device, struct state_reader *reader)
 }
 
 static const struct device_ops rtc_device_ops = {
-	.reset = rtc_reset, .quiesce = rtc_quiesce, .resume = rtc_resume, .save = rtc_save, .load = rtc_load,
+	.reset = rtc_reset,
+	.quiesce = rtc_quiesce,
+	.resume = rtc_resume,
+	.save = rtc_save,
+	.load = rtc_load,
 };
 
 /* ---- registration ---- */
@@ -224,7 +229,11 @@ static int rtc_create(struct kvm *kvm, struct rtc *rtc)
 	if (gsi < 0)
 		return gsi;
 	rtc->platform = (struct platform_device){
-		.compatible = "arm,pl031", .base = RTC_BASE, .size = PRIMECELL_SIZE, .gsi = gsi, .trigger = IRQ_LEVEL,
+		.compatible = "arm,pl031",
+		.base = RTC_BASE,
+		.size = PRIMECELL_SIZE,
+		.gsi = gsi,
+		.trigger = IRQ_LEVEL,
 	};
 	error = irq_line_init(kvm, &rtc->irq, (uint32_t)gsi, IRQ_LEVEL);
 	if (error < 0)

@@ -35,18 +35,19 @@ static inline bool boot_file_has(const struct boot_file *file)
  * Returns how many there were (0 past the end), or negative errno.
  */
 ssize_t boot_file_peek(const struct boot_file *file, uint64_t offset, void *buffer, size_t length);
-/** boot_file_read() - exactly @length bytes at @offset; 0 or negative errno (said: truncated, or what the host says) */
-int __must_check boot_file_read(const struct boot_file *file, uint64_t offset, void *buffer, size_t length);
+/** boot_file_read() - exactly @length bytes at @offset; 0 or negative errno (said) */
+int __must_check boot_file_read(const struct boot_file *file, uint64_t offset, void *buffer,
+				size_t length);
 /** boot_file_load() - @length bytes from @offset straight into guest RAM; 0 or negative errno (said) */
 int __must_check boot_file_load(struct kvm *kvm, const struct boot_file *file, uint64_t offset,
 				uint64_t length, gpa_t to);
 
-/** boot_find_kernel() - ./NAME, arch/(any)/boot/NAME, or the newest in /boot; to be freed; NULL if there is none */
+/** boot_find_kernel() - ./NAME, arch/(any)/boot/NAME, or the newest in /boot; to be freed; or NULL */
 char *boot_find_kernel(void);
 
 struct boot_protocol;
 
-/** struct boot - what this VM boots; constant after firmware_init, but for what the protocol keeps in @private */
+/** struct boot - what this VM boots; constant after firmware_init, but for @private */
 struct boot {
 	struct boot_file kernel;
 	struct boot_file initrd;	/* boot_file_has() says whether there is one */

@@ -21,13 +21,27 @@ static struct platform_layout layout = {
 	.pci_intx_gsi = { 0, 1, 2, 3 },
 };
 static struct platform_device virtio = {
-	.compatible = "virtio,mmio", .base = 0x3000000, .size = 0x200, .gsi = 9, .trigger = IRQ_LEVEL,
+	.compatible = "virtio,mmio",
+	.base = 0x3000000,
+	.size = 0x200,
+	.gsi = 9,
+	.trigger = IRQ_LEVEL,
 };
 static struct platform_device gpio = {
-	.compatible = "arm,pl061", .base = ARM64_GPIO_BASE, .size = 0x1000, .gsi = 8, .trigger = IRQ_LEVEL, .next = &virtio,
+	.compatible = "arm,pl061",
+	.base = ARM64_GPIO_BASE,
+	.size = 0x1000,
+	.gsi = 8,
+	.trigger = IRQ_LEVEL,
+	.next = &virtio,
 };
 static struct platform_device serial = {
-	.compatible = "ns16550a", .base = 0x1000000, .size = 8, .gsi = 7, .trigger = IRQ_EDGE, .next = &gpio,
+	.compatible = "ns16550a",
+	.base = 0x1000000,
+	.size = 8,
+	.gsi = 7,
+	.trigger = IRQ_EDGE,
+	.next = &gpio,
 };
 static struct fdt_machine machine;
 static void *blob;
@@ -38,10 +52,21 @@ static void setup(void)
 	for (uint64_t i = 0; i < CPUS_MAX; i++)
 		mpidr[i] = (i & 15) | (i >> 4 & 0xff) << 8;
 	machine = (struct fdt_machine){
-		.ram = &ram, .ram_count = 1, .cpu_count = 2, .mpidr = mpidr,
-		.gic = GIC_V3_ITS, .gic_redist_base = 0x3ffb0000, .gic_redist_size = 0x40000, .gic_its_base = 0x3ff90000,
-		.pci = true, .layout = &layout, .devices = &serial,
-		.command_line = "console=ttyS0", .initrd_start = 0x90000000, .initrd_size = 1234, .kaslr_seed = 42,
+		.ram = &ram,
+		.ram_count = 1,
+		.cpu_count = 2,
+		.mpidr = mpidr,
+		.gic = GIC_V3_ITS,
+		.gic_redist_base = 0x3ffb0000,
+		.gic_redist_size = 0x40000,
+		.gic_its_base = 0x3ff90000,
+		.pci = true,
+		.layout = &layout,
+		.devices = &serial,
+		.command_line = "console=ttyS0",
+		.initrd_start = 0x90000000,
+		.initrd_size = 1234,
+		.kaslr_seed = 42,
 	};
 	blob = NULL;
 }
@@ -78,7 +103,8 @@ static uint32_t cell(const char *path, const char *name, unsigned int index)
 	int length;
 	const fdt32_t *cells = fdt_getprop(blob, node(path), name, &length);
 
-	ck_assert_msg(cells && (size_t)length >= 4 * (index + 1), "%s: %s has no cell %u", path, name, index);
+	ck_assert_msg(cells && (size_t)length >= 4 * (index + 1), "%s: %s has no cell %u", path,
+		      name, index);
 	return fdt32_to_cpu(cells[index]);
 }
 
@@ -161,7 +187,8 @@ START_TEST(gicv3_with_its_maps_messages_to_it)
 
 	ck_assert_str_eq(text("/interrupt-controller@3fff0000", "compatible"), "arm,gic-v3");
 	ck_assert_uint_eq(pair("/interrupt-controller@3fff0000", "reg", 2), 0x3ffb0000);
-	ck_assert_uint_eq(pair("/interrupt-controller@3fff0000/its@3ff90000", "reg", 0), 0x3ff90000);
+	ck_assert_uint_eq(pair("/interrupt-controller@3fff0000/its@3ff90000", "reg", 0),
+			  0x3ff90000);
 	ck_assert_uint_eq(cell("/pcie@40000000", "msi-map", 1),
 			  cell("/interrupt-controller@3fff0000/its@3ff90000", "phandle", 0));
 }
@@ -172,7 +199,8 @@ START_TEST(gicv2m_has_its_frame_and_timers_name_their_cpus)
 	machine.gic = GIC_V2M;
 	build();
 
-	ck_assert_uint_eq(pair("/interrupt-controller@3fff0000/v2m@3ffc0000", "reg", 0), GIC_V2M_BASE);
+	ck_assert_uint_eq(pair("/interrupt-controller@3fff0000/v2m@3ffc0000", "reg", 0),
+			  GIC_V2M_BASE);
 	ck_assert_uint_eq(cell("/pcie@40000000", "msi-parent", 0), FDT_PHANDLE_MSI);
 	ck_assert_int_eq(length_of("/pcie@40000000", "msi-map"), -1);
 	ck_assert_uint_eq(cell("/timer", "interrupts", 2), 3 << 8 | FDT_LEVEL_HIGH);
@@ -243,7 +271,8 @@ START_TEST(pci_pins_are_swizzled_by_slot)
 
 		ck_assert_uint_eq(cell("/pcie@40000000", "interrupt-map", 10 * i), slot << 11);
 		ck_assert_uint_eq(cell("/pcie@40000000", "interrupt-map", 10 * i + 3), pin + 1);
-		ck_assert_uint_eq(cell("/pcie@40000000", "interrupt-map", 10 * i + 8), (slot + pin) % 4);
+		ck_assert_uint_eq(cell("/pcie@40000000", "interrupt-map", 10 * i + 8),
+				  (slot + pin) % 4);
 	}
 	ck_assert_uint_eq(cell("/pcie@40000000", "interrupt-map-mask", 0), 0x1800);
 }
@@ -276,9 +305,12 @@ START_TEST(gpio_comes_with_the_power_key)
 	build();
 
 	ck_assert_int_eq(fdt_stringlist_contains(text("/gpio@1030000", "compatible"),
-						 length_of("/gpio@1030000", "compatible"), "arm,primecell"), 1);
+						 length_of("/gpio@1030000", "compatible"),
+						 "arm,primecell"),
+			 1);
 	ck_assert_uint_eq(cell("/gpio-keys/poweroff", "linux,code", 0), 116);
-	ck_assert_uint_eq(cell("/gpio-keys/poweroff", "gpios", 0), cell("/gpio@1030000", "phandle", 0));
+	ck_assert_uint_eq(cell("/gpio-keys/poweroff", "gpios", 0),
+			  cell("/gpio@1030000", "phandle", 0));
 	ck_assert_uint_eq(cell("/gpio@1030000", "clocks", 0), cell("/apb-pclk", "phandle", 0));
 }
 END_TEST

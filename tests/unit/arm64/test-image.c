@@ -72,9 +72,12 @@ static void write_file(const void *bytes, size_t length)
 
 static size_t pack(const uint8_t *from, size_t length, uint8_t *to, size_t room)
 {
-	z_stream stream = { .next_in = (uint8_t *)from, .avail_in = length, .next_out = to, .avail_out = room };
+	z_stream stream = {
+		.next_in = (uint8_t *)from, .avail_in = length, .next_out = to, .avail_out = room
+	};
 
-	ck_assert_int_eq(deflateInit2(&stream, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
+	ck_assert_int_eq(
+		deflateInit2(&stream, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
 	ck_assert_int_eq(deflate(&stream, Z_FINISH), Z_STREAM_END);
 	deflateEnd(&stream);
 	return stream.total_out;
@@ -203,7 +206,8 @@ END_TEST
 START_TEST(zboot_payload_outside_the_file_is_refused)
 {
 	static const uint32_t bad[][2] = {
-		{ 4096, 4096 }, { UINT32_MAX, UINT32_MAX }, { 100, UINT32_MAX }, { UINT32_MAX, 1 }, { 4096, 0 },
+		{ 4096, 4096 }, { UINT32_MAX, UINT32_MAX }, { 100, UINT32_MAX }, { UINT32_MAX, 1 },
+		{ 4096, 0 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -345,7 +349,8 @@ START_TEST(image_larger_than_ram_is_refused)
 	write_file(data, 200000);
 	ck_assert_int_eq(identify(), 1);
 
-	ck_assert_int_lt(image_load(ram_kvm, &file, &image, gpa(RAM_BASE + RAM_SIZE - 1000), GIB(1)), 0);
+	ck_assert_int_lt(
+		image_load(ram_kvm, &file, &image, gpa(RAM_BASE + RAM_SIZE - 1000), GIB(1)), 0);
 	ck_assert_int_eq(image_load(ram_kvm, &file, &image, gpa(RAM_BASE), 1000), -EFBIG);
 }
 END_TEST
