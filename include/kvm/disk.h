@@ -33,7 +33,9 @@ struct disk_request {
 	/* private to the engine */
 	struct disk *disk;
 	struct disk_request *next;
-	uint64_t engine_data[12];
+	void *bounce;
+	struct iovec bounce_iov;
+	uint64_t engine_data[8];	/* the engine's control block */
 };
 
 struct disk_info {
@@ -68,8 +70,12 @@ int __must_check disk_open(struct disk **disk, const struct disk_options *option
 void disk_close(struct disk *disk);
 const struct disk_info *disk_info(const struct disk *disk);
 
-/** disk_attach() - completions run on @loop from now on; disk_detach() before another loop takes it */
-int __must_check disk_attach(struct disk *disk, struct event_loop *loop);
+/**
+ * disk_attach() - completions run on @loop from now on; disk_detach() before another loop takes it
+ * @batch_done: called behind a batch of done callbacks, so that the device can tell its driver once; or NULL
+ */
+int __must_check disk_attach(struct disk *disk, struct event_loop *loop, void (*batch_done)(void *opaque),
+			     void *opaque);
 void disk_detach(struct disk *disk);
 
 /** disk_queue() - adds a request to the batch; disk_submit() sends the batch in one system call; loop thread */
@@ -81,5 +87,7 @@ void disk_drain(struct disk *disk);
 /** disks_count(), disks_get() - what -d opened for a VM (disk/disks.c, dev_base_init) */
 size_t disks_count(struct kvm *kvm);
 struct disk *disks_get(struct kvm *kvm, size_t index);
+/** disks_loop() - the event loop that disks' devices share: a thread of its own, since page cache reads may block */
+struct event_loop *disks_loop(struct kvm *kvm);
 
 #endif

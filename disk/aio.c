@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The libaio engine: a batch of reads, writes and flushes is one io_submit(), and completions are read from
+ * the ring that the kernel shares, without a call.
+ *
+ * Buffered files complete inside io_submit(), so the ring is looked at right behind it, and the eventfd is
+ * asked for only where completions come later: direct I/O, block devices, flushes. Runs on the disk's loop.
+ */
+#include <libaio.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include "disk/engine.h"
+#include "kvm/log.h"
+
+#define AIO_DEPTH	1024		/* as many requests as a virtqueue can hold */
+#define AIO_BATCH	64
+#define AIO_LOOK_NS	1000000ULL
+#define AIO_RING_MAGIC	0xa10a10a1
+
+/* The head of the completion ring (fs/aio.c); an io_context_t points at it since Linux 2.6. */
+struct aio_ring {
+	unsigned int id, nr, head, tail, magic, compat, incompat, header_length;
+	struct io_event events[];
+};
+
+struct disk_aio {
+	struct disk *disk;
+	io_context_t context;
+	struct aio_ring *ring;		/* NULL when its layout is not the known one */
+	int fd;
+	struct event_source source;
+	struct event_timer look;
+	unsigned int in_flight;		/* submitted, not reaped */
+	bool reaping;
+	struct disk_request *waiting, **waiting_tail;	/* the kernel had no room */
+};
+
+_Static_assert(sizeof(struct iocb) <= sizeof(((struct disk_request *)0)->engine_data), "the control block fits");
+
+static struct iocb *request_iocb(struct disk_request *request)
+{
+	return (struct iocb *)(void *)request->engine_data;
+}
+
+/* ---- direct I/O wants aligned buffers ---- */
+
+static bool request_aligned(const struct disk_request *request)
+{
+	size_t mask = request->disk->info.block_size - 1;
+
+	for (unsigned int i = 0; i < request->iov_count; i++)
+		if (((uintptr_t)request->iov[i].iov_base | request->iov[i].iov_len) & mask)
+			return false;
+	return true;
+}
+
+static void bounce_copy(struct disk_request *request, bool out)
+{
+	char *at = request->bounce;
+
+	for (unsigned int i = 0; i < request->iov_count; i++) {
+		if (out)
+			memcpy(at, request->iov[i].iov_base, request->iov[i].iov_len);
+		else
+			memcpy(request->iov[i].iov_base, at, request->iov[i].iov_len);
+		at += request->iov[i].iov_len;
+	}
+}
+
+static int bounce_make(struct disk_request *request)
+{
+	if (posix_memalign(&request->bounce, 4096, request->length))
+		return -ENOMEM;
+	request->bounce_iov = (struct iovec){ request->bounce, request->length };
+	if (request->op == DISK_WRITE)
+		bounce_copy(request, true);
+	return 0;
+}
+
+/* ---- completion ---- */
+
+static int request_result(const struct disk_request *request, long result)
+{
+	if (result < 0)
+		return (int)result;
+	/* Short: the file was cut behind our back, or the medium is full. */
+	if (request->op != DISK_FLUSH && (uint64_t)result != request->length)
+		return request->op == DISK_WRITE ? -ENOSPC : -EIO;
+	return 0;
+}
+
+static void aio_finish(struct disk_request *request, long result)
+{
+	int error = request_result(request, result);
+
+	if (request->bounce) {
+		if (!error && request->op == DISK_READ)
+			bounce_copy(request, false);
+		free(request->bounce);
+		request->bounce = NULL;
+	}
+	disk_complete(request, error);
+}
+
+/* One event off the shared ring; false when there is none. */
+static bool ring_take(struct aio_ring *ring, struct io_event *event)
+{
+	unsigned int head = ring->head;
+
+	/* Pairs with the kernel's barrier between writing events and moving the tail. */
+	if (head == __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE))
+		return false;
+	*event = ring->events[head];
+	__atomic_store_n(&ring->head, (head + 1) % ring->nr, __ATOMIC_RELEASE);
+	return true;
+}
+
+static bool aio_take(struct disk_aio *aio, struct io_event *event, bool wait)
+{
+	struct timespec none = { 0, 0 };
+
+	if (aio->ring && ring_take(aio->ring, event))
+		return true;
+	if (aio->ring && !wait)
+		return false;
+	return io_getevents(aio->context, wait, 1, event, wait ? NULL : &none) == 1;
+}
+
+static void aio_reap(struct disk_aio *aio, bool wait)
+{
+	struct io_event event;
+	bool any = false;
+
+	/* A done callback may submit again, which reaps: its completions are found by the loop below. */
+	if (aio->reaping)
+		return;
+	aio->reaping = true;
+	while (aio->in_flight && aio_take(aio, &event, wait && !any)) {
+		aio->in_flight--;
+		any = true;
+		aio_finish(event.data, (long)event.res);
+	}
+	aio->reaping = false;
+	if (any)
+		disk_batch_done(aio->disk);
+}
+
+/* ---- submission ---- */
+
+static int aio_prepare(struct disk_aio *aio, struct disk_request *request)
+{
+	struct disk *disk = request->disk;
+	struct iocb *iocb = request_iocb(request);
+	const struct iovec *iov = request->iov;
+	int count = (int)request->iov_count;
+
+	request->bounce = NULL;
+	if (request->op == DISK_FLUSH) {
+		io_prep_fdsync(iocb, disk->fd);
+	} else {
+		if (disk->direct && !request_aligned(request)) {
+			if (bounce_make(request))
+				return -ENOMEM;
+			iov = &request->bounce_iov;
+			count = 1;
+		}
+		if (request->op == DISK_READ)
+			io_prep_preadv(iocb, disk->fd, iov, count, (long long)request->offset);
+		else
+			io_prep_pwritev(iocb, disk->fd, iov, count, (long long)request->offset);
+		if (request->op == DISK_WRITE && request->fua)
+			iocb->aio_rw_flags = RWF_DSYNC;
+	}
+	iocb->data = request;
+	if (disk->direct || disk->info.block_device || request->op == DISK_FLUSH || (request->op == DISK_WRITE && request->fua))
+		io_set_eventfd(iocb, aio->fd);
+	return 0;
+}
+
+/* A file system without asynchronous flush gets a plain one. */
+static void aio_refused(struct disk_aio *aio, struct disk_request *request, int error)
+{
+	if (request->op == DISK_FLUSH && (error == -EINVAL || error == -EOPNOTSUPP))
+		error = fdatasync(aio->disk->fd) < 0 ? -errno : 0;
+	aio_finish(request, error);
+}
+
+static void aio_keep(struct disk_aio *aio, struct iocb **iocbs, int count)
+{
+	for (int i = 0; i < count; i++) {
+		struct disk_request *request = iocbs[i]->data;
+
+		request->next = NULL;
+		*aio->waiting_tail = request;
+		aio->waiting_tail = &request->next;
+	}
+}
+
+static void aio_send(struct disk_aio *aio, struct iocb **iocbs, int count)
+{
+	bool refused = false;
+
+	while (count) {
+		int sent = io_submit(aio->context, count, iocbs);
+
+		if (sent == -EINTR)
+			continue;
+		if (sent == -EAGAIN && aio->in_flight) {
+			aio_keep(aio, iocbs, count);
+			break;
+		}
+		if (sent <= 0) {
+			aio_refused(aio, iocbs[0]->data, sent ? sent : -EIO);
+			refused = true;
+			sent = 1;
+		} else {
+			aio->in_flight += (unsigned int)sent;
+		}
+		iocbs += sent;
+		count -= sent;
+	}
+	if (refused)
+		disk_batch_done(aio->disk);
+}
+
+static void aio_submit_list(struct disk_aio *aio, struct disk_request *requests)
+{
+	struct iocb *iocbs[AIO_BATCH];
+	struct disk_request *next;
+	int count = 0;
+
+	for (struct disk_request *request = requests; request; request = next) {
+		next = request->next;
+		if (aio_prepare(aio, request)) {
+			aio_finish(request, -ENOMEM);
+			continue;
+		}
+		iocbs[count++] = request_iocb(request);
+		if (count == AIO_BATCH || !next) {
+			aio_send(aio, iocbs, count);
+			count = 0;
+		}
+	}
+	if (count)
+		aio_send(aio, iocbs, count);
+}
+
+static void aio_retry(struct disk_aio *aio)
+{
+	struct disk_request *requests = aio->waiting;
+
+	aio->waiting = NULL;
+	aio->waiting_tail = &aio->waiting;
+	if (requests)
+		aio_submit_list(aio, requests);
+}
+
+void disk_aio_submit(struct disk *disk, struct disk_request *requests)
+{
+	aio_submit_list(disk->aio, requests);
+	aio_reap(disk->aio, false);
+	/* What was asked for without an eventfd is there already, but for odd file systems. */
+	if (!disk->direct && !disk->info.block_device && disk->aio->in_flight && !disk->aio->reaping)
+		event_timer_set(&disk->aio->look, event_now_ns() + AIO_LOOK_NS);
+}
+
+void disk_aio_wait(struct disk *disk)
+{
+	/* Not by polling the loop: that would dispatch other devices from inside a callback. */
+	if (disk->aio->in_flight)
+		aio_reap(disk->aio, true);
+	else if (!disk->aio->waiting)
+		disk_worker_wait(disk);
+	aio_retry(disk->aio);
+}
+
+static void aio_ready(struct event_source *source, uint32_t events)
+{
+	struct disk_aio *aio = container_of(source, struct disk_aio, source);
+
+	/* Edge-triggered: the counter needs no read. */
+	(void)events;
+	aio_reap(aio, false);
+	aio_retry(aio);
+}
+
+static void aio_look(struct event_timer *timer)
+{
+	struct disk_aio *aio = container_of(timer, struct disk_aio, look);
+
+	aio_reap(aio, false);
+	aio_retry(aio);
+	if (aio->in_flight)
+		event_timer_set(&aio->look, event_now_ns() + AIO_LOOK_NS);
+}
+
+/* ---- life ---- */
+
+int disk_aio_start(struct disk *disk)
+{
+	struct disk_aio *aio = calloc(1, sizeof(*aio));
+	int result;
+
+	if (!aio)
+		return log_errno(ENOMEM, "disk '%s'", disk->path);
+	aio->disk = disk;
+	aio->waiting_tail = &aio->waiting;
+	disk->aio = aio;
+	event_timer_init(disk->loop, &aio->look, aio_look);
+	aio->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	result = aio->fd < 0 ? -errno : io_setup(AIO_DEPTH, &aio->context);
+	if (!result)
+		result = event_add(disk->loop, &aio->source, aio->fd, EPOLLIN | EPOLLET, aio_ready);
+	if (result) {
+		disk_aio_stop(disk);
+		return log_errno(result, "disk '%s': no asynchronous I/O (is /proc/sys/fs/aio-max-nr used up?)", disk->path);
+	}
+	aio->ring = (struct aio_ring *)aio->context;
+	if (aio->ring->magic != AIO_RING_MAGIC || aio->ring->header_length != sizeof(struct aio_ring) || aio->ring->incompat)
+		aio->ring = NULL;
+	return 0;
+}
+
+void disk_aio_stop(struct disk *disk)
+{
+	struct disk_aio *aio = disk->aio;
+
+	if (!aio)
+		return;
+	event_timer_cancel(&aio->look);
+	event_del(&aio->source);
+	if (aio->context)
+		io_destroy(aio->context);
+	if (aio->fd >= 0)
+		close(aio->fd);
+	free(aio);
+	disk->aio = NULL;
+}

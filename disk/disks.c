@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The disks of a VM: what -d names, opened and locked before any device exists, in the order given.
+ */
+#include "kvm/disk.h"
+#include "kvm/kvm.h"
+#include "kvm/log.h"
+
+static const char disks_key[] = "disks";
+
+struct disks {
+	size_t count;
+	struct event_loop *loop;
+	struct disk *disks[];
+};
+
+size_t disks_count(struct kvm *kvm)
+{
+	struct disks *disks = kvm_get_state(kvm, disks_key);
+
+	return disks ? disks->count : 0;
+}
+
+struct disk *disks_get(struct kvm *kvm, size_t index)
+{
+	struct disks *disks = kvm_get_state(kvm, disks_key);
+
+	return disks && index < disks->count ? disks->disks[index] : NULL;
+}
+
+struct event_loop *disks_loop(struct kvm *kvm)
+{
+	struct disks *disks = kvm_get_state(kvm, disks_key);
+
+	return disks ? disks->loop : kvm->loop;
+}
+
+static int disks_open_one(struct disks *disks, const char *text)
+{
+	struct disk_options options;
+	int result = disk_options_parse(&options, text);
+
+	if (result)
+		return result;
+	result = disk_open(&disks->disks[disks->count], &options);
+	disk_options_free(&options);
+	if (!result)
+		disks->count++;
+	return result;
+}
+
+static void disks_close(struct disks *disks)
+{
+	while (disks->count)
+		disk_close(disks->disks[--disks->count]);
+	event_loop_destroy(disks->loop);
+	free(disks);
+}
+
+static void disks_exit(struct kvm *kvm)
+{
+	struct disks *disks = kvm_get_state(kvm, disks_key);
+
+	/* Taking state away can't fail: only a new key needs memory. */
+	if (!kvm_set_state(kvm, disks_key, NULL))
+		disks_close(disks);
+}
+
+static int disks_init(struct kvm *kvm)
+{
+	size_t count = config_count(kvm->config, "disk");
+	struct disks *disks;
+	int result = 0;
+
+	if (!count)
+		return INIT_SKIP;
+	disks = calloc(1, sizeof(*disks) + count * sizeof(disks->disks[0]));
+	if (!disks)
+		return log_errno(ENOMEM, "--disk");
+	for (size_t i = 0; i < count && !result; i++)
+		result = disks_open_one(disks, config_item(kvm->config, "disk", i));
+	if (!result)
+		result = event_loop_create(&disks->loop, "disk");
+	if (!result)
+		result = event_loop_start_thread(disks->loop);
+	if (!result)
+		result = kvm_set_state(kvm, disks_key, disks);
+	if (result)
+		disks_close(disks);
+	return result;
+}
+
+static const struct option_def disks_options[] = {
+	{ .name = "disk", .letter = 'd', .type = OPTION_LIST, .argument = "IMAGE[,ro][,direct][,serial=TEXT][,format=raw]",
+	  .help = "A disk from an image file or a block device; repeat for more" },
+};
+RUN_OPTIONS(disks_options_group, "Basic options", disks_options);
+
+dev_base_init(disks_init);
+dev_base_exit(disks_exit);

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Raw images and block devices: the guest's offsets are the file's.
+ *
+ * Other formats are recognized here only to be refused by name: opened as raw, the first write of a guest
+ * would destroy them.
+ */
+#include <string.h>
+
+#include "disk/engine.h"
+#include "kvm/log.h"
+
+static const struct { const char *name, *magic; size_t offset, length; } raw_foreign[] = {
+	{ "qcow2", "QFI\xfb", 0, 4 },
+	{ "VMDK", "KDMV", 0, 4 },
+	{ "VMDK", "# Disk DescriptorFile", 0, 21 },
+	{ "VHDX", "vhdxfile", 0, 8 },
+	{ "VHD", "conectix", 0, 8 },
+	{ "QED", "QED\0", 0, 4 },
+	{ "VDI", "\x7f\x10\xda\xbe", 64, 4 },
+	{ "LUKS", "LUKS\xba\xbe", 0, 6 },
+};
+
+static const char *raw_find_foreign(const uint8_t *head, size_t length)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(raw_foreign); i++)
+		if (length >= raw_foreign[i].offset + raw_foreign[i].length &&
+		    !memcmp(head + raw_foreign[i].offset, raw_foreign[i].magic, raw_foreign[i].length))
+			return raw_foreign[i].name;
+	return NULL;
+}
+
+static int raw_probe(const uint8_t *head, size_t length)
+{
+	return raw_find_foreign(head, length) ? 0 : 1;
+}
+
+static int raw_open(struct disk *disk)
+{
+	struct disk_info *info = &disk->info;
+	uint64_t size = ALIGN_DOWN(info->size, (uint64_t)info->block_size);
+
+	if (!size)
+		return log_error(EINVAL, "disk '%s': empty (make it larger: truncate -s 1G '%s')", disk->path, disk->path);
+	if (size != info->size)
+		log_warn("disk '%s': its last %llu bytes are no whole block and stay out of sight", disk->path,
+			 (unsigned long long)(info->size - size));
+	info->size = size;
+	info->discard = info->write_zeroes = !info->read_only;
+	return 0;
+}
+
+/* Splits the batch: what blocks goes to the worker, the rest to libaio in its order. */
+static void raw_submit(struct disk *disk)
+{
+	struct disk_request *request = disk->queued, *next, *list = NULL, **tail = &list;
+
+	disk->queued = NULL;
+	disk->queued_tail = &disk->queued;
+	for (; request; request = next) {
+		next = request->next;
+		request->next = NULL;
+		if (request->op == DISK_DISCARD || request->op == DISK_WRITE_ZEROES) {
+			disk_worker_submit(disk, request);
+		} else {
+			*tail = request;
+			tail = &request->next;
+		}
+	}
+	if (list)
+		disk_aio_submit(disk, list);
+}
+
+static const struct disk_format raw_format = {
+	.name = "raw",
+	.probe = raw_probe,
+	.open = raw_open,
+	.submit = raw_submit,
+};
+DISK_FORMAT(raw_format);
+
+/* ---- formats that are known but not built yet ---- */
+
+static int foreign_probe(const uint8_t *head, size_t length)
+{
+	return raw_find_foreign(head, length) ? 2 : 0;
+}
+
+static int foreign_open(struct disk *disk)
+{
+	/* Aligned, since the file may be open for direct I/O. */
+	_Alignas(4096) uint8_t head[4096] = { 0 };
+	const char *name = NULL;
+
+	if (pread(disk->fd, head, sizeof(head), 0) > 0)
+		name = raw_find_foreign(head, sizeof(head));
+	return log_error(EMEDIUMTYPE, "disk '%s': %s%s image, which is not built yet (storage); ',format=raw' uses its bytes as they are",
+			 disk->path, name ? "a " : "not a raw", name ? name : "");
+}
+
+static const struct disk_format foreign_format = {
+	.name = "",
+	.probe = foreign_probe,
+	.open = foreign_open,
+};
+DISK_FORMAT(foreign_format);

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * virtio-blk: a disk for the guest (VirtIO 1.3, 5.2).
+ *
+ * One queue. A kick takes all that is in the ring, submits it as one batch, and completions are pushed and
+ * told in batches too; data goes between the guest's buffers and the host's file without a copy here. All on
+ * the disks' event loop. A request is checked against the disk's size before it becomes host I/O, so a guest
+ * can neither read past the end nor make the file grow.
+ */
+#include <linux/virtio_blk.h>
+#include <string.h>
+
+#include "kvm/disk.h"
+#include "kvm/kvm.h"
+#include "kvm/log.h"
+#include "kvm/virtio.h"
+
+#define SECTOR		512ULL
+#define QUEUE_SIZE	256
+#define DISCARD_SECTORS	(GIB(1) / SECTOR)
+
+static const char blk_key[] = "virtio-blk";
+
+struct blk;
+
+struct blk_request {
+	struct disk_request io;
+	struct blk *blk;
+	struct virtqueue *vq;
+	struct virtio_request *req;
+	uint8_t *status;		/* in guest RAM, checked */
+	uint32_t written;		/* besides the status */
+	struct blk_request *next;
+};
+
+struct blk {
+	struct virtio_device device;
+	struct disk *disk;
+	struct virtio_blk_config config;	/* constant once added */
+	struct blk_request *pool;
+	struct virtqueue *pushed;		/* has completions that the driver wasn't told of */
+	struct blk *next;
+};
+
+/* ---- requests ---- */
+
+static struct blk_request *blk_take(struct blk *blk)
+{
+	struct blk_request *request = blk->pool;
+
+	if (request)
+		blk->pool = request->next;
+	else
+		request = malloc(sizeof(*request));
+	return request;
+}
+
+static void blk_finish(struct blk_request *request, uint8_t status)
+{
+	struct blk *blk = request->blk;
+
+	*request->status = status;
+	virtqueue_push(request->vq, request->req, (status == VIRTIO_BLK_S_OK ? request->written : 0) + 1);
+	blk->pushed = request->vq;
+	request->next = blk->pool;
+	blk->pool = request;
+}
+
+static void blk_io_done(struct disk_request *io, int result)
+{
+	struct blk_request *request = container_of(io, struct blk_request, io);
+
+	if (result)
+		log_guest(&request->blk->device.log_limit, "%s: host I/O at %llu failed: %s", request->blk->device.device.name,
+			  (unsigned long long)io->offset, strerrordesc_np(-result));
+	blk_finish(request, result ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
+}
+
+static void blk_batch_done(void *opaque)
+{
+	struct blk *blk = opaque;
+	struct virtqueue *vq = blk->pushed;
+
+	blk->pushed = NULL;
+	if (vq)
+		virtqueue_flush(vq);
+}
+
+/* Takes the last writable byte for the status, off the segments. NULL if there is none. */
+static uint8_t *blk_take_status(struct virtio_request *req)
+{
+	struct iovec *last;
+
+	while (req->writable && !req->segments[req->readable + req->writable - 1].iov_len)
+		req->writable--;
+	if (!req->writable)
+		return NULL;
+	last = &req->segments[req->readable + req->writable - 1];
+	last->iov_len--;
+	req->writable_bytes--;
+	return (uint8_t *)last->iov_base + last->iov_len;
+}
+
+/* Takes the header off the readable segments. */
+static bool blk_take_header(struct virtio_request *req, struct virtio_blk_outhdr *header)
+{
+	size_t left = sizeof(*header);
+
+	if (virtio_request_read(req, 0, header, sizeof(*header)) != sizeof(*header))
+		return false;
+	for (unsigned int i = 0; left; i++) {
+		size_t part = MIN(left, req->segments[i].iov_len);
+
+		req->segments[i].iov_base = (char *)req->segments[i].iov_base + part;
+		req->segments[i].iov_len -= part;
+		left -= part;
+	}
+	req->readable_bytes -= (uint32_t)sizeof(*header);
+	return true;
+}
+
+static bool blk_range_ok(const struct blk *blk, uint64_t sector, uint64_t length)
+{
+	const struct disk_info *info = disk_info(blk->disk);
+
+	return sector <= UINT64_MAX / SECTOR && !(length % info->block_size) && !(sector * SECTOR % info->block_size) &&
+	       range_contains(0, info->size, sector * SECTOR, length);
+}
+
+/* A host that gets an empty vector or more than IOV_MAX entries refuses the request. */
+static unsigned int blk_squeeze(struct iovec *iov, unsigned int count)
+{
+	unsigned int kept = 0;
+
+	for (unsigned int i = 0; i < count; i++)
+		if (iov[i].iov_len)
+			iov[kept++] = iov[i];
+	return kept;
+}
+
+static uint8_t blk_read_write(struct blk_request *request, uint64_t sector, bool write)
+{
+	struct virtio_request *req = request->req;
+	struct disk_request *io = &request->io;
+	struct iovec *iov = req->segments + (write ? 0 : req->readable);
+
+	io->op = write ? DISK_WRITE : DISK_READ;
+	io->length = write ? req->readable_bytes : req->writable_bytes;
+	io->offset = sector * SECTOR;
+	io->fua = false;
+	if (!blk_range_ok(request->blk, sector, io->length) || (write && disk_info(request->blk->disk)->read_only))
+		return VIRTIO_BLK_S_IOERR;
+	if (!io->length)
+		return VIRTIO_BLK_S_OK;
+	io->iov = iov;
+	io->iov_count = blk_squeeze(iov, write ? req->readable : req->writable);
+	if (io->iov_count > 1024)
+		return VIRTIO_BLK_S_IOERR;
+	request->written = write ? 0 : (uint32_t)io->length;
+	disk_queue(request->blk->disk, io);
+	return UINT8_MAX;
+}
+
+static uint8_t blk_discard(struct blk_request *request, bool zeroes)
+{
+	struct virtio_blk_discard_write_zeroes range;
+	struct disk_request *io = &request->io;
+	const struct disk_info *info = disk_info(request->blk->disk);
+	uint64_t sector, length;
+	uint32_t flags;
+
+	if (request->req->readable_bytes != sizeof(range) ||
+	    virtio_request_read(request->req, 0, &range, sizeof(range)) != sizeof(range))
+		return VIRTIO_BLK_S_UNSUPP;
+	sector = le64toh(range.sector);
+	length = le32toh(range.num_sectors) * SECTOR;
+	flags = le32toh(range.flags);
+	if (flags & ~(zeroes ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0U))
+		return VIRTIO_BLK_S_UNSUPP;
+	if (info->read_only || length > DISCARD_SECTORS * SECTOR || !blk_range_ok(request->blk, sector, length))
+		return VIRTIO_BLK_S_IOERR;
+	if (!length)
+		return VIRTIO_BLK_S_OK;
+	io->op = zeroes ? DISK_WRITE_ZEROES : DISK_DISCARD;
+	io->offset = sector * SECTOR;
+	io->length = length;
+	io->may_unmap = flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
+	disk_queue(request->blk->disk, io);
+	return UINT8_MAX;
+}
+
+static uint8_t blk_get_id(struct blk_request *request)
+{
+	char id[VIRTIO_BLK_ID_BYTES] = "";
+	const char *serial = disk_info(request->blk->disk)->serial;
+
+	memcpy(id, serial, MIN(strlen(serial), sizeof(id)));
+	request->written = (uint32_t)virtio_request_write(request->req, 0, id, MIN(sizeof(id), (size_t)request->req->writable_bytes));
+	return VIRTIO_BLK_S_OK;
+}
+
+/* Returns the status, or UINT8_MAX when the disk has the request. */
+static uint8_t blk_execute(struct blk_request *request, const struct virtio_blk_outhdr *header)
+{
+	uint64_t sector = le64toh(header->sector);
+
+	switch (le32toh(header->type)) {
+	case VIRTIO_BLK_T_IN:
+		return blk_read_write(request, sector, false);
+	case VIRTIO_BLK_T_OUT:
+		return blk_read_write(request, sector, true);
+	case VIRTIO_BLK_T_FLUSH:
+		request->io.op = DISK_FLUSH;
+		request->io.length = request->io.offset = 0;
+		disk_queue(request->blk->disk, &request->io);
+		return UINT8_MAX;
+	case VIRTIO_BLK_T_DISCARD:
+		return blk_discard(request, false);
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		return blk_discard(request, true);
+	case VIRTIO_BLK_T_GET_ID:
+		return blk_get_id(request);
+	default:
+		return VIRTIO_BLK_S_UNSUPP;
+	}
+}
+
+static int blk_handle(struct virtio_device *device, struct virtqueue *vq, struct virtio_request *req)
+{
+	struct blk *blk = container_of(device, struct blk, device);
+	struct virtio_blk_outhdr header;
+	struct blk_request *request = blk_take(blk);
+	uint8_t status;
+
+	if (!request) {
+		virtqueue_unpop(vq, req);
+		return 0;
+	}
+	request->blk = blk;
+	request->vq = vq;
+	request->req = req;
+	request->written = 0;
+	request->io.done = blk_io_done;
+	request->status = blk_take_status(req);
+	if (!request->status || !blk_take_header(req, &header)) {
+		request->next = blk->pool;
+		blk->pool = request;
+		virtqueue_push(vq, req, 0);
+		virtqueue_fail(vq, "a block request without header or status");
+		return 1;
+	}
+	status = blk_execute(request, &header);
+	if (status != UINT8_MAX)
+		blk_finish(request, status);
+	return 1;
+}
+
+static void blk_handle_queue(struct virtio_device *device, struct virtqueue *vq)
+{
+	struct blk *blk = container_of(device, struct blk, device);
+	struct virtio_request *req;
+	int popped;
+
+	do {
+		virtqueue_disable_kick(vq);
+		while ((popped = virtqueue_pop(vq, &req)) > 0 && blk_handle(device, vq, req))
+			;
+		disk_submit(blk->disk);
+		blk_batch_done(blk);
+	} while (!popped && virtqueue_enable_kick(vq));
+}
+
+/* ---- the device ---- */
+
+static void blk_config_read(struct virtio_device *device, size_t offset, void *buffer, size_t size)
+{
+	memcpy(buffer, (char *)&container_of(device, struct blk, device)->config + offset, size);
+}
+
+static void blk_reset(struct virtio_device *device)
+{
+	struct blk *blk = container_of(device, struct blk, device);
+	struct blk_request *request;
+
+	disk_drain(blk->disk);
+	while ((request = blk->pool)) {
+		blk->pool = request->next;
+		free(request);
+	}
+}
+
+static int blk_quiesce(struct virtio_device *device)
+{
+	disk_drain(container_of(device, struct blk, device)->disk);
+	return 0;
+}
+
+static const struct virtio_device_ops blk_ops = {
+	.name		= "virtio-blk",
+	.id		= VIRTIO_ID_BLOCK,
+	.class_code	= 0x010000,
+	.queues		= 1,
+	.queue_size	= QUEUE_SIZE,
+	.config_size	= sizeof(struct virtio_blk_config),
+	.handle_queue	= blk_handle_queue,
+	.config_read	= blk_config_read,
+	.reset		= blk_reset,
+	.quiesce	= blk_quiesce,
+};
+
+static void blk_fill_config(struct blk *blk, const struct disk_info *info)
+{
+	struct virtio_blk_config *config = &blk->config;
+
+	config->capacity = htole64(info->size / SECTOR);
+	config->seg_max = htole32(QUEUE_SIZE - 2);
+	config->blk_size = htole32(info->block_size);
+	config->physical_block_exp = (uint8_t)__builtin_ctz(MAX(info->physical_block_size / info->block_size, 1U));
+	config->min_io_size = htole16(1);
+	config->max_discard_sectors = htole32(DISCARD_SECTORS);
+	config->max_discard_seg = htole32(1);
+	config->discard_sector_alignment = htole32(MAX(info->physical_block_size, 4096U) / (uint32_t)SECTOR);
+	config->max_write_zeroes_sectors = htole32(DISCARD_SECTORS);
+	config->max_write_zeroes_seg = htole32(1);
+	config->write_zeroes_may_unmap = 1;
+	blk->device.features_offered = BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_TOPOLOGY) |
+				       BIT(VIRTIO_BLK_F_FLUSH) | (info->read_only ? BIT(VIRTIO_BLK_F_RO) : 0) |
+				       (info->discard ? BIT(VIRTIO_BLK_F_DISCARD) : 0) |
+				       (info->write_zeroes ? BIT(VIRTIO_BLK_F_WRITE_ZEROES) : 0);
+}
+
+static int blk_add(struct kvm *kvm, size_t index, struct blk **out)
+{
+	struct blk *blk = calloc(1, sizeof(*blk));
+	int result;
+
+	if (!blk)
+		return log_errno(ENOMEM, "virtio-blk");
+	blk->disk = disks_get(kvm, index);
+	blk->device.loop = disks_loop(kvm);
+	blk_fill_config(blk, disk_info(blk->disk));
+	result = disk_attach(blk->disk, blk->device.loop, blk_batch_done, blk);
+	if (!result) {
+		result = virtio_device_add(kvm, &blk->device, &blk_ops, "virtio-blk%zu", index);
+		if (result)
+			disk_detach(blk->disk);
+	}
+	if (result)
+		free(blk);
+	else
+		*out = blk;
+	return result;
+}
+
+static void blk_free_all(struct blk *blk)
+{
+	for (struct blk *next; blk; blk = next) {
+		next = blk->next;
+		virtio_device_del(&blk->device);
+		disk_detach(blk->disk);
+		free(blk);
+	}
+}
+
+static void blk_exit(struct kvm *kvm)
+{
+	struct blk *first = kvm_get_state(kvm, blk_key);
+
+	/* Taking state away can't fail: only a new key needs memory. */
+	if (!kvm_set_state(kvm, blk_key, NULL))
+		blk_free_all(first);
+}
+
+static int blk_init(struct kvm *kvm)
+{
+	struct blk *first = NULL, **at = &first;
+	int result = 0;
+
+	if (!disks_count(kvm))
+		return INIT_SKIP;
+	for (size_t i = 0; i < disks_count(kvm) && !result; i++) {
+		result = blk_add(kvm, i, at);
+		if (!result)
+			at = &(*at)->next;
+	}
+	if (!result)
+		result = kvm_set_state(kvm, blk_key, first);
+	if (result)
+		blk_free_all(first);
+	return result;
+}
+virtio_dev_init(blk_init);
+virtio_dev_exit(blk_exit);
