@@ -54,7 +54,6 @@ static void kicks_watch(struct virtio_device *device)
 
 		if (source->loop || !device->queues[i].enabled)
 			continue;
-		source->opaque = &device->queues[i];
 		if (event_add(device->loop, source, source->fd, EPOLLIN | EPOLLET, kick_ready))
 			log_warn("%s: queue %u can't be watched", device->device.name, i);
 	}
@@ -512,6 +511,7 @@ static int device_make_queues(struct virtio_device *device)
 		device->queues[i].device = device;
 		device->queues[i].index = i;
 		device->queues[i].size_max = device->queues[i].size = size;
+		device->kicks[i].opaque = &device->queues[i];
 		device->kicks[i].fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (device->kicks[i].fd < 0)
 			return -errno;
