@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests hw/x86/acpi-power.c and hw/x86/ports.c: all ways to end, reset and wake a PC. */
-#include "board.h"
+#include "../board.h"
 #include "kvm/acpi-power.h"
 
 #define STATUS	ACPI_PM1A_EVENT_PORT

@@ -2,7 +2,7 @@
 /* Tests hw/x86/rtc.c: time in its formats, the three interrupts, and the RAM. */
 #include <time.h>
 
-#include "board.h"
+#include "../board.h"
 
 #define GSI	8
 #define A	0x0a

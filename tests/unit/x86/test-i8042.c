@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests hw/x86/i8042.c, spoken to as Linux's i8042 and atkbd drivers do. */
-#include "board.h"
+#include "../board.h"
 
 #define GSI 1
 
