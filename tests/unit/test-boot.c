@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Tests core/boot.c and core/boot-file.c: the command line, the files, and the kernel that is found. */
+#include <check.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "kvm/arch.h"
+#include "kvm/boot.h"
+#include "kvm/log.h"
+
+#define RAM_BASE	0x80000000ULL
+#define RAM_SIZE	0x10000
+
+static char directory[] = "/tmp/lkvm-test-boot.XXXXXX";
+static char last_line[512];
+static struct boot_file file;
+
+static void keep_line(enum log_level level, const char *line)
+{
+	(void)level;
+	snprintf(last_line, sizeof(last_line), "%s", line);
+}
+
+static void setup(void)
+{
+	memcpy(directory + strlen(directory) - 6, "XXXXXX", 6);
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	ck_assert_int_eq(chdir(directory), 0);
+	log_set_sink(keep_line);
+	file = (struct boot_file){ 0 };
+}
+
+static void teardown(void)
+{
+	char command[64];
+
+	boot_file_close(&file);
+	log_set_sink(NULL);
+	ck_assert_int_eq(chdir("/"), 0);
+	snprintf(command, sizeof(command), "rm -rf %s", directory);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static void write_file(const char *path, const void *bytes, size_t length)
+{
+	FILE *out = fopen(path, "w");
+
+	ck_assert_ptr_nonnull(out);
+	ck_assert_uint_eq(fwrite(bytes, 1, length, out), length);
+	fclose(out);
+}
+
+/* ---- the command line ---- */
+
+static void assert_line(const char *defaults, bool root, const char *params, const char *want)
+{
+	char *line = boot_command_line(defaults, root, params);
+
+	ck_assert_str_eq(line, want);
+	free(line);
+}
+
+START_TEST(parts_of_the_command_line_have_one_space_between)
+{
+	assert_line("console=ttyS0", true, "quiet", "console=ttyS0 root=/dev/vda rw quiet");
+	assert_line("console=ttyS0", false, NULL, "console=ttyS0");
+	assert_line("", false, "quiet", "quiet");
+	assert_line("", true, NULL, "root=/dev/vda rw");
+	assert_line("", false, NULL, "");
+}
+END_TEST
+
+START_TEST(root_of_the_users_is_not_overruled)
+{
+	assert_line("a", true, "root=/dev/vdb", "a root=/dev/vdb");
+	assert_line("a", true, "quiet root=LABEL=x ro", "a quiet root=LABEL=x ro");
+}
+END_TEST
+
+START_TEST(words_that_only_end_in_root_are_not_it)
+{
+	assert_line("a", true, "nfsroot=x", "a root=/dev/vda rw nfsroot=x");
+	assert_line("a", true, "my.root=x root=/dev/vdb", "a my.root=x root=/dev/vdb");
+}
+END_TEST
+
+/* ---- files ---- */
+
+static void assert_refused(const char *path, const char *word)
+{
+	ck_assert_int_lt(boot_file_open(&file, "initrd", path), 0);
+	ck_assert_msg(strstr(last_line, "initrd") && strstr(last_line, path) && strstr(last_line, word),
+		      "not well said: %s", last_line);
+}
+
+START_TEST(what_is_no_file_is_refused)
+{
+	write_file("empty", "", 0);
+	ck_assert_int_eq(mkfifo("fifo", 0600), 0);
+
+	assert_refused("missing", "No such file");
+	assert_refused(".", "not a regular file");
+	assert_refused("fifo", "not a regular file");
+	assert_refused("empty", "empty");
+}
+END_TEST
+
+START_TEST(peek_gives_what_there_is_and_read_wants_all)
+{
+	char buffer[16];
+
+	write_file("f", "0123456789", 10);
+	ck_assert_int_eq(boot_file_open(&file, "kernel", "f"), 0);
+
+	ck_assert_int_eq(boot_file_peek(&file, 8, buffer, 16), 2);
+	ck_assert_int_eq(boot_file_peek(&file, 100, buffer, 16), 0);
+	ck_assert_int_eq(boot_file_read(&file, 2, buffer, 8), 0);
+	ck_assert_mem_eq(buffer, "23456789", 8);
+	ck_assert_int_eq(boot_file_read(&file, 2, buffer, 9), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(last_line, "truncated"));
+}
+END_TEST
+
+START_TEST(files_are_loaded_across_regions_and_not_past_ram)
+{
+	struct region ram[2];
+	struct config *config;
+	uint8_t *host = calloc(1, RAM_SIZE), data[256];
+	struct kvm *kvm;
+
+	for (unsigned int i = 0; i < sizeof(data); i++)
+		data[i] = i & 0xff;
+	write_file("f", data, sizeof(data));
+	ck_assert_int_eq(boot_file_open(&file, "kernel", "f"), 0);
+	ck_assert_int_eq(config_new(&config, run_options()), 0);
+	ck_assert_int_eq(kvm_create(&kvm, config), 0);
+	/* In guest memory the halves are adjacent, on the host they are the other way round. */
+	for (unsigned int i = 0; i < 2; i++) {
+		region_init_ram(&ram[i], "ram", host + (1 - i) * RAM_SIZE / 2, RAM_SIZE / 2, -1, 0);
+		ck_assert_int_eq(region_add(&kvm->memory, &ram[i], RAM_BASE + i * RAM_SIZE / 2, 0), 0);
+	}
+
+	ck_assert_int_eq(boot_file_load(kvm, &file, 0, 256, gpa(RAM_BASE + RAM_SIZE / 2 - 100)), 0);
+	ck_assert_mem_eq(host + RAM_SIZE - 100, data, 100);
+	ck_assert_mem_eq(host, data + 100, 156);
+	ck_assert_int_lt(boot_file_load(kvm, &file, 0, 256, gpa(RAM_BASE + RAM_SIZE - 255)), 0);
+	ck_assert_ptr_nonnull(strstr(last_line, "--mem"));
+	ck_assert_int_eq(boot_file_load(kvm, &file, 1, 256, gpa(RAM_BASE)), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(last_line, "truncated"));
+
+	for (unsigned int i = 0; i < 2; i++)
+		region_del(&ram[i]);
+	kvm_free(kvm);
+	config_free(config);
+	free(host);
+}
+END_TEST
+
+/* ---- the kernel that is found ---- */
+
+static void assert_found(const char *want)
+{
+	char *found = boot_find_kernel();
+
+	ck_assert_ptr_nonnull(found);
+	ck_assert_str_eq(found, want);
+	free(found);
+}
+
+START_TEST(kernel_built_here_comes_before_the_trees_and_boots)
+{
+	char path[128], older[128];
+	struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+
+	ck_assert_int_eq(system("mkdir -p arch/one/boot arch/two/boot"), 0);
+	snprintf(older, sizeof(older), "arch/one/boot/%s", arch_kernel_names[0]);
+	snprintf(path, sizeof(path), "arch/two/boot/%s", arch_kernel_names[0]);
+	write_file(older, "a", 1);
+	write_file(path, "b", 1);
+	ck_assert_int_eq(utimensat(AT_FDCWD, older, times, 0), 0);
+	assert_found(path);
+
+	write_file(arch_kernel_names[0], "c", 1);
+	assert_found(arch_kernel_names[0]);
+}
+END_TEST
+
+START_TEST(folder_of_that_name_is_no_kernel)
+{
+	char *found;
+
+	ck_assert_int_eq(mkdir(arch_kernel_names[0], 0700), 0);
+
+	found = boot_find_kernel();
+
+	ck_assert(!found || strcmp(found, arch_kernel_names[0]) != 0);
+	free(found);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("boot");
+	TCase *boot = tcase_create("boot");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	tcase_add_checked_fixture(boot, setup, teardown);
+	tcase_add_test(boot, parts_of_the_command_line_have_one_space_between);
+	tcase_add_test(boot, root_of_the_users_is_not_overruled);
+	tcase_add_test(boot, words_that_only_end_in_root_are_not_it);
+	tcase_add_test(boot, what_is_no_file_is_refused);
+	tcase_add_test(boot, peek_gives_what_there_is_and_read_wants_all);
+	tcase_add_test(boot, files_are_loaded_across_regions_and_not_past_ram);
+	tcase_add_test(boot, kernel_built_here_comes_before_the_trees_and_boots);
+	tcase_add_test(boot, folder_of_that_name_is_no_kernel);
+	suite_add_tcase(suite, boot);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? 1 : 0;
+}
