@@ -33,9 +33,8 @@ struct pci_bar {
 
 struct pci_msix_vector {
 	uint32_t address_low, address_high, data, control;
-	bool pending;
-	bool used;			/* message has been initialised */
-	struct irq_message message;
+	bool pending;			/* fired while masked, and found out by a read of the PBA */
+	struct irq_message message;	/* its eventfd counts what fires while it isn't routed */
 };
 
 struct pci_msix {
@@ -49,7 +48,10 @@ struct pci_msix {
 };
 
 struct pci_device_ops {
-	/** @config_read, @config_write: for capability bytes that live (virtio's PCI_CFG); after the core's own work; NULL: none */
+	/**
+	 * @config_read, @config_write: for capability bytes that live (virtio's PCI_CFG): before a read is answered,
+	 * and after a write was stored; without the bus lock. NULL: none.
+	 */
 	void (*config_read)(struct pci_device *device, unsigned int offset, unsigned int size);
 	void (*config_write)(struct pci_device *device, unsigned int offset, unsigned int size);
 	/** @msix_changed: vector @vector was masked or unmasked or rewritten (irqfd users); NULL: nobody cares */
@@ -71,9 +73,9 @@ struct pci_device {
 	uint8_t devfn;
 	uint8_t config[PCI_CONFIG_SIZE];
 	uint8_t write_mask[PCI_CONFIG_SIZE];
+	uint8_t power_on[256];		/* config space after pci_device_add() */
 	uint8_t capability_end;
 	bool intx_level;
-	struct irq_line *intx_line;	/* shared by those of the same GSI: the bus's */
 };
 
 /** pci_bus() - the VM's root bus, NULL without PCI */
@@ -91,7 +93,8 @@ int __must_check pci_add_capability(struct pci_device *device, uint8_t id, uint8
  * @msix_vectors: 0 for none; the core makes the capability and BAR @msix_bar
  *
  * BARs get an address at once, as firmware would give them, and COMMAND is 0 until the guest enables decode.
- * The caller registers its own struct device and calls the pci_device_* state functions from it.
+ * The bus resets, saves and loads the functions' config space, BARs and MSI-X; the caller does so for what is
+ * its own. Returns 0, -ENOSPC without a free slot or room in a window, or what the host said.
  */
 int __must_check pci_device_add(struct pci_bus *bus, struct pci_device *device, int devfn,
 				unsigned int msix_vectors, unsigned int msix_bar);
@@ -105,10 +108,18 @@ bool pci_msix_enabled(const struct pci_device *device);
 /** pci_intx_set() - drives INTA; nothing while INTX_DISABLE is set or MSI-X is on; any thread */
 void pci_intx_set(struct pci_device *device, bool level);
 
-/** pci_device_reset(), save, load - the function's config space, BARs, MSI-X; from the owner's device_ops */
-void pci_device_reset(struct pci_device *device);
-void pci_device_save(struct pci_device *device, struct state_writer *writer);
-int __must_check pci_device_load(struct pci_device *device, struct state_reader *reader);
+/** pci_config_get(), pci_config_put() - little-endian bytes of a function's config space, under the bus lock */
+uint64_t pci_config_get(struct pci_device *device, unsigned int offset, unsigned int size);
+void pci_config_put(struct pci_device *device, unsigned int offset, unsigned int size, uint64_t value);
+
+/**
+ * pci_config_read(), pci_config_write() - the guest's access to function @devfn of bus @bus_number; any thread
+ * An absent function, and what reaches past config space, reads as all ones.
+ */
+uint32_t pci_config_read(struct pci_bus *bus, unsigned int bus_number, unsigned int devfn, unsigned int offset,
+			 unsigned int size);
+void pci_config_write(struct pci_bus *bus, unsigned int bus_number, unsigned int devfn, unsigned int offset,
+		      uint32_t value, unsigned int size);
 
 /** pci_for_each() - functions in devfn order (firmware tables: DSDT, FDT) */
 void pci_for_each(struct pci_bus *bus, void (*each)(struct pci_device *device, void *opaque), void *opaque);
