@@ -10,24 +10,30 @@
 #define CONFIG_ADDRESS	0xcf8
 #define CONFIG_DATA	0xcfc
 #define CONFIG_ENABLE	BIT(31)
+#define RESET_CONTROL	1		/* port 0xcf9, by bytes only: the chipset's reset register */
+#define RESET_CPU	0x04
 
 /* ---- configuration mechanism #1 ---- */
 
 static uint64_t address_read(struct pci_bus *bus, uint64_t offset, unsigned int size)
 {
-	(void)offset;
-	(void)size;
+	if (size != 4)
+		return offset == RESET_CONTROL && size == 1 ? 0 : UINT32_MAX;
 	return atomic_load_explicit(&bus->config_address, memory_order_relaxed);
 }
 
 static void address_write(struct pci_bus *bus, uint64_t offset, uint64_t value, unsigned int size)
 {
-	(void)offset;
-	(void)size;
+	/* Anything but a dword is not for the address register. */
+	if (size != 4) {
+		if (offset == RESET_CONTROL && size == 1 && (value & RESET_CPU))
+			kvm_reset_request(bus->kvm);
+		return;
+	}
 	/* Bits 1 and 0, and 30 to 24, are hardwired to 0. */
 	atomic_store_explicit(&bus->config_address, (uint32_t)value & 0x80fffffc, memory_order_relaxed);
 }
-IO_OPS(address_ops, struct pci_bus, address_read, address_write, 4, 4);
+IO_OPS(address_ops, struct pci_bus, address_read, address_write, 1, 4);
 
 static uint64_t data_read(struct pci_bus *bus, uint64_t offset, unsigned int size)
 {
