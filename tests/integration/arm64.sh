@@ -20,6 +20,7 @@ make -j"$(nproc)" ARCH=arm64 "${cross[@]}" STATIC=1 all guest-payloads >/dev/nul
 
 kernels=$(dirname "$(tests/kernels path arm64 Image)")
 initrd=$(tests/guest-initrd --raw arm64)
+disk=$(tests/guest-disk arm64)
 lkvm=$PWD/build/$variant/lkvm
 payloads=$PWD/build/$variant/tests/guest
 cases=$PWD/tests/integration/arm64-cases
@@ -33,10 +34,11 @@ for set; do
 	max) options=(--gic 3 --cpu max) ;;
 	*) echo "usage: tests/integration/arm64.sh [v3] [v2] [max]" >&2; exit 2 ;;
 	esac
+	[ "$set" != v3 ] || options+=(--file "$disk")
 	for file in "$lkvm" "$initrd" "$kernels"/{Image,Image.gz,zboot} "$payloads"; do
 		options+=(--file "$file")
 	done
 	tests/with-kvm --arch arm64 --timeout 500 --mem 2048 "${options[@]}" --env LKVM="$lkvm" \
-		"$cases" "$set" "$kernels" "$initrd" "$payloads" || failed=1
+		"$cases" "$set" "$kernels" "$initrd" "$payloads" "$disk" || failed=1
 done
 exit $failed
