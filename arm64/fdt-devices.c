@@ -59,7 +59,8 @@ void fdt_write_gic(struct fdt_writer *fdt, const struct fdt_machine *machine)
 
 #define PCI_RANGE_IO		0x01000000
 #define PCI_RANGE_MEMORY32	0x02000000
-#define PCI_RANGE_MEMORY64	0x03000000
+/* Prefetchable: Linux thinks a window of 4 GiB and more a mistake otherwise. */
+#define PCI_RANGE_MEMORY64	0x43000000
 #define PCI_RANGE_CELLS		7
 
 #define PCI_PINS		4
