@@ -174,10 +174,12 @@ static void status_on_loop(void *opaque)
 	if ((status & VIRTIO_CONFIG_S_FEATURES_OK) && !(old & VIRTIO_CONFIG_S_FEATURES_OK) &&
 	    !features_acceptable(device))
 		status &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
-	atomic_store(&device->status, (uint8_t)(status | (old & STATUS_NEEDS_RESET)));
+	/* 2.1.1: a driver only ever adds bits until it resets; what was settled stays so. */
+	status = (uint8_t)((status & ~STATUS_NEEDS_RESET) | old);
+	atomic_store(&device->status, status);
 	if (!(status & VIRTIO_CONFIG_S_DRIVER_OK) || (old & (VIRTIO_CONFIG_S_DRIVER_OK | STATUS_NEEDS_RESET)))
 		return;
-	if (device->legacy && !features_acceptable(device)) {
+	if (device->legacy ? !features_acceptable(device) : !(status & VIRTIO_CONFIG_S_FEATURES_OK)) {
 		virtio_needs_reset(device);
 		return;
 	}
@@ -368,9 +370,18 @@ static struct virtio_device *virtio_of(struct device *device)
 	return container_of(device, struct virtio_device, device);
 }
 
+static void device_power_on_on_loop(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	device_reset_on_loop(device);
+	if (device->transport_ops->power_on)
+		device->transport_ops->power_on(device);
+}
+
 static void virtio_reset_op(struct device *device)
 {
-	event_loop_call(virtio_of(device)->loop, device_reset_on_loop, virtio_of(device));
+	event_loop_call(virtio_of(device)->loop, device_power_on_on_loop, virtio_of(device));
 }
 
 struct quiesce_call {

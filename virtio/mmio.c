@@ -268,12 +268,22 @@ static void mmio_reset(struct virtio_device *device)
 	struct virtio_mmio *mmio = device->transport;
 
 	pthread_mutex_lock(&mmio->lock);
-	mmio->device_features_sel = mmio->driver_features_sel = mmio->queue_sel = mmio->page_size = 0;
+	/* Linux tells the page size once, and resets the device after it: that stays. */
+	mmio->device_features_sel = mmio->driver_features_sel = mmio->queue_sel = 0;
 	mmio->align = 4096;
 	mmio->driver_features = 0;
 	memset(mmio->queues, 0, device->queue_count * sizeof(*mmio->queues));
 	pthread_mutex_unlock(&mmio->lock);
 	atomic_store(&mmio->interrupt_status, 0);
+}
+
+static void mmio_power_on(struct virtio_device *device)
+{
+	struct virtio_mmio *mmio = device->transport;
+
+	pthread_mutex_lock(&mmio->lock);
+	mmio->page_size = 0;
+	pthread_mutex_unlock(&mmio->lock);
 }
 
 static const struct state_field mmio_fields[] = {
@@ -343,6 +353,7 @@ static const struct virtio_transport_ops mmio_ops = {
 	.interrupt_queue = mmio_interrupt_queue,
 	.interrupt_config = mmio_interrupt_config,
 	.reset = mmio_reset,
+	.power_on = mmio_power_on,
 	.save = mmio_save,
 	.load = mmio_load,
 	.del = mmio_del,

@@ -57,7 +57,10 @@ struct virtio_transport_ops {
 	/** @interrupt_queue: any thread */
 	void (*interrupt_queue)(struct virtio_device *device, unsigned int queue);
 	void (*interrupt_config)(struct virtio_device *device);
-	void (*reset)(struct virtio_device *device);		/* the transport's registers */
+	/** @reset: the driver reset the device: the transport's registers, but for what outlives that */
+	void (*reset)(struct virtio_device *device);
+	/** @power_on: the machine is reset, after @reset: what a driver's reset leaves alone; NULL: nothing */
+	void (*power_on)(struct virtio_device *device);
 	void (*save)(struct virtio_device *device, struct state_writer *writer);
 	int (*load)(struct virtio_device *device, struct state_reader *reader);
 	void (*del)(struct virtio_device *device);
