@@ -175,6 +175,7 @@ int arch_irq_route_message(struct kvm *kvm, uint64_t address, uint32_t data, uin
 {
 	(void)kvm;
 	(void)device_id;
+	memset(entry, 0, sizeof(*entry));
 	entry->type = KVM_IRQ_ROUTING_MSI;
 	entry->u.msi.address_lo = (uint32_t)address;
 	entry->u.msi.address_hi = (uint32_t)(address >> 32);
