@@ -221,7 +221,8 @@ TEST(line_interrupts_until_the_status_is_read)
 	CHECK(wait_interrupt(VECTOR_LINE, 1, 2000));
 	CHECK(virtio_wait_used(2));
 	let_interrupts(5);
-	CHECK_EQ(interrupts[VECTOR_LINE], 1);
+	/* No storm: software KVM delivers a level once more than hardware does. */
+	CHECK(interrupts[VECTOR_LINE] <= (rng.mmio ? 1 : 2));
 	route_line(false);
 }
 

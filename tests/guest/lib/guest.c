@@ -233,6 +233,8 @@ void let_interrupts(uint32_t milliseconds)
 
 /* ---- PCI by configuration mechanism 1 ---- */
 
+#define PCI_WINDOW	0xd0000000u	/* below 4 GiB, for BARs, and not where the host puts any */
+
 static void pci_select(unsigned int devfn, unsigned int offset)
 {
 	outl(0xcf8, 0x80000000u | devfn << 8 | (offset & 0xfc));
@@ -294,14 +296,30 @@ unsigned int pci_capability(unsigned int devfn, uint8_t id, unsigned int after)
 	return 0;
 }
 
+/* Gives a BAR that lies above 4 GiB, where a payload can't reach, a place below. */
+static uint32_t pci_move_down(unsigned int devfn, unsigned int at)
+{
+	static uint32_t next = PCI_WINDOW;
+	uint32_t size;
+
+	pci_write(devfn, at, 0xffffffff);
+	size = ~(pci_read(devfn, at) & ~15u) + 1;
+	next = (next + size - 1) & ~(size - 1);
+	pci_write(devfn, at, next);
+	pci_write(devfn, at + 4, 0);
+	next += size;
+	return next - size;
+}
+
 uint32_t pci_bar(unsigned int devfn, unsigned int bar)
 {
-	uint32_t low = pci_read(devfn, 0x10 + bar * 4);
+	unsigned int at = 0x10 + bar * 4;
+	uint32_t low = pci_read(devfn, at);
 
 	if (low & 1)
 		return low & ~3u;
-	if ((low & 6) == 4 && pci_read(devfn, 0x14 + bar * 4))
-		return 0;
+	if ((low & 6) == 4 && pci_read(devfn, at + 4))
+		return pci_move_down(devfn, at);
 	return low & ~15u;
 }
 

@@ -162,7 +162,7 @@ void pci_write8(unsigned int devfn, unsigned int offset, uint8_t value);
 unsigned int pci_find(uint16_t vendor, uint16_t device);
 /** pci_capability() - offset of the capability after @after (0: the first) with @id, or 0 */
 unsigned int pci_capability(unsigned int devfn, uint8_t id, unsigned int after);
-/** pci_bar() - the memory or port address of a BAR; 0 for one above 4 GiB */
+/** pci_bar() - the memory or port address of a BAR, which is moved if it lies above 4 GiB */
 uint32_t pci_bar(unsigned int devfn, unsigned int bar);
 
 /* ---- CMOS ---- */
