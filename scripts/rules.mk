@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# What README names, for those who have make; installing; source archives; lint.
+
+.PHONY: demo check install dist lint
+demo:
+	$(Q)scripts/demo
+
+check:
+	$(Q)scripts/check $(T)
+
+lint:
+	$(Q)scripts/lint
+
+install: $(PROGRAM) $(MAN_PAGE)
+	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/lkvm
+	$(if $(MAN_PAGE),install -D -m 644 $(MAN_PAGE) $(DESTDIR)$(PREFIX)/share/man/man1/lkvm.1)
+	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/lkvm/README.md
+	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/lkvm/LICENSE
+
+# The archive is made by git from the commit, with the commit's time, so that two of it are the same.
+dist:
+	$(Q)mkdir -p dist
+	git archive --format=tar --prefix=lkvm-$(VERSION)/ HEAD | gzip -9n > dist/lkvm-$(VERSION).tar.gz
