@@ -19,7 +19,7 @@ make -j"$(nproc)" ARCH=arm64 "${cross[@]}" STATIC=1 all guest-payloads >/dev/nul
 	{ echo "FAIL arm64: doesn't build: make ARCH=arm64 ${cross[*]} STATIC=1"; exit 1; }
 
 kernels=$(dirname "$(tests/kernels path arm64 Image)")
-initrd=$(tests/guest-initrd --raw arm64)
+initrd=$(tests/guest-initrd --raw --module virtio-rng arm64)
 disk=$(tests/guest-disk arm64)
 lkvm=$PWD/build/$variant/lkvm
 payloads=$PWD/build/$variant/tests/guest
@@ -38,7 +38,7 @@ for set; do
 	for file in "$lkvm" "$initrd" "$kernels"/{Image,Image.gz,zboot} "$payloads"; do
 		options+=(--file "$file")
 	done
-	tests/with-kvm --arch arm64 --timeout 500 --mem 2048 "${options[@]}" --env LKVM="$lkvm" \
+	tests/with-kvm --arch arm64 --timeout 580 --mem 2048 "${options[@]}" --env LKVM="$lkvm" \
 		"$cases" "$set" "$kernels" "$initrd" "$payloads" "$disk" || failed=1
 done
 exit $failed
