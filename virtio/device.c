@@ -19,6 +19,7 @@
 
 #define STATUS_NEEDS_RESET	VIRTIO_CONFIG_S_NEEDS_RESET
 #define QUEUE_SIZE_DEFAULT	256
+#define PROCESS_MAX		4096	/* requests of one queue before others have their turn */
 
 static struct virtio_transport *virtio_transports;
 
@@ -77,18 +78,25 @@ void virtio_process(struct virtio_device *device, struct virtqueue *vq,
 		    int (*handle)(struct virtio_device *device, struct virtqueue *vq, struct virtio_request *req))
 {
 	struct virtio_request *req;
+	unsigned int budget = PROCESS_MAX;
 	int popped;
 
 	do {
 		virtqueue_disable_kick(vq);
 		while ((popped = virtqueue_pop(vq, &req)) > 0) {
-			if (handle(device, vq, req))
+			if (!handle(device, vq, req)) {
+				virtqueue_flush(vq);
+				return;
+			}
+			if (--budget)
 				continue;
+			/* A driver that never pauses must not have the loop for itself. */
 			virtqueue_flush(vq);
+			virtio_notify(device, vq->index);
 			return;
 		}
 		virtqueue_flush(vq);
-	} while (!popped && virtqueue_enable_kick(vq));
+	} while (virtqueue_enable_kick(vq) && !popped);
 }
 
 /* ---- status ---- */

@@ -112,25 +112,25 @@ static void layout_mmio64(const struct kvm *kvm, struct platform_layout *layout)
 	}
 }
 
+static const struct platform_layout fixed_layout = {
+	.mmio_base = X86_PLATFORM_MMIO, .mmio_size = X86_PLATFORM_MMIO_SIZE,
+	.pci_ecam_base = X86_ECAM, .pci_ecam_size = X86_ECAM_SIZE,
+	.pci_mmio32_base = X86_PCI_HOLE, .pci_mmio32_size = X86_PCI_MMIO32_SIZE,
+	.pci_io_base = X86_PCI_IO, .pci_io_size = X86_PCI_IO_SIZE,
+	.pci_intx_gsi = { X86_INTX_GSI, X86_INTX_GSI + 1, X86_INTX_GSI + 2, X86_INTX_GSI + 3 },
+};
+
 static void vm_lay_out(const struct kvm *kvm, struct platform_layout *layout)
 {
-	*layout = (struct platform_layout){
-		.mmio_base = X86_PLATFORM_MMIO, .mmio_size = X86_PLATFORM_MMIO_SIZE,
-		.pci_ecam_base = X86_ECAM, .pci_ecam_size = X86_ECAM_SIZE,
-		.pci_mmio32_base = X86_PCI_HOLE, .pci_mmio32_size = X86_PCI_MMIO32_SIZE,
-		.pci_io_base = X86_PCI_IO, .pci_io_size = X86_PCI_IO_SIZE,
-	};
-	for (unsigned int i = 0; i < 4; i++)
-		layout->pci_intx_gsi[i] = X86_INTX_GSI + i;
+	*layout = fixed_layout;
 	layout_mmio64(kvm, layout);
 }
 
 const struct platform_layout *arch_platform(const struct kvm *kvm)
 {
-	static const struct platform_layout none;
 	struct x86_vm *vm = x86_vm(kvm);
 
-	return vm ? &vm->layout : &none;
+	return vm ? &vm->layout : &fixed_layout;
 }
 
 int arch_ram_layout(struct kvm *kvm)

@@ -89,7 +89,7 @@ struct platform_layout {
 	uint32_t pci_intx_gsi[4];		/* GSI of INTA..INTD of slot 0; slot n is swizzled */
 };
 
-/** arch_platform() - the layout; constant once RAM is laid out */
+/** arch_platform() - the layout; constant once RAM is laid out, before that (and in tests) without a 64-bit window */
 const struct platform_layout *arch_platform(const struct kvm *kvm);
 
 /** struct platform_device - a non-PCI device that firmware tables must describe (virtio-mmio, serial on arm64) */
