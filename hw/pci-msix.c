@@ -42,7 +42,8 @@ void pci_msix_update_locked(struct pci_device *device)
 	const uint8_t *control = &device->config[msix->capability + PCI_MSIX_FLAGS];
 	uint16_t flags = (uint16_t)(control[0] | control[1] << 8);
 
-	msix->enabled = flags & PCI_MSIX_FLAGS_ENABLE;
+	/* Read without the lock by pci_msix_enabled(). */
+	__atomic_store_n(&msix->enabled, (flags & PCI_MSIX_FLAGS_ENABLE) != 0, __ATOMIC_RELAXED);
 	msix->masked = flags & PCI_MSIX_FLAGS_MASKALL;
 	for (unsigned int i = 0; i < msix->count; i++)
 		vector_update_locked(device, i);

@@ -11,6 +11,7 @@
 
 #include "kvm/arch.h"
 #include "kvm/log.h"
+#include "kvm/rcu.h"
 
 /* RAM is at 0: a BAR that a guest moves over RAM is not seen there, as behind a real host bridge. */
 #define PCI_BAR_PRIORITY	(-1)
@@ -64,14 +65,14 @@ int pci_add_capability(struct pci_device *device, uint8_t id, uint8_t size)
 	unsigned int at = device->capability_end ? device->capability_end : PCI_FIRST_CAPABILITY;
 	uint8_t *link = &device->config[PCI_CAPABILITY_LIST];
 
-	if (at + ALIGN_UP(size, 4U) > 256)
+	/* The last dword stays free, so that capability_end fits its byte. */
+	if (at + ALIGN_UP(size, 4U) >= 256)
 		return log_error(ENOSPC, "PCI %s: no room for another capability", device->name);
 	while (*link)
 		link = &device->config[*link + PCI_CAP_LIST_NEXT];
 	*link = (uint8_t)at;
 	device->config[at + PCI_CAP_LIST_ID] = id;
 	device->config[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
-	/* 0 after the last possible capability, which then can't be followed by another. */
 	device->capability_end = (uint8_t)(at + ALIGN_UP(size, 4U));
 	return (int)at;
 }
@@ -347,6 +348,8 @@ void pci_device_del(struct pci_device *device)
 	bus->functions[device->devfn] = NULL;
 	intx_update_locked(bus, intx_line(device));
 	pthread_mutex_unlock(&bus->lock);
+	/* A look-up may still be at one of its regions. */
+	rcu_synchronize();
 	pci_msix_exit(device);
 	device->bus = NULL;
 }
