@@ -395,6 +395,8 @@ static int virtio_pci_load(struct virtio_device *device, struct state_reader *re
 	atomic_store(&pci->config_vector, virtio_pci_check_vector(pci, atomic_load(&pci->config_vector)));
 	for (unsigned int i = 0; i < device->queue_count; i++)
 		atomic_store(&pci->queues[i].vector, virtio_pci_check_vector(pci, atomic_load(&pci->queues[i].vector)));
+	/* The bus was loaded before; the reset that begins each load took the line down again. */
+	pci_intx_set(&pci->function, atomic_load(&pci->isr) != 0);
 	return result;
 }
 

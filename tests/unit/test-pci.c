@@ -409,9 +409,10 @@ static void *access_all_the_time(void *opaque)
 {
 	(void)opaque;
 	while (!atomic_load(&stop)) {
-		uint64_t value = memory_in(layout->pci_mmio32_base + 0x100000, 2);
+		/* A byte: the parts of a wider access may fall before and after a move. */
+		uint64_t value = memory_in(layout->pci_mmio32_base + 0x100000, 1);
 
-		ck_assert(value == 0x1111 || value == 0xffff);
+		ck_assert(value == 0x11 || value == 0xff);
 	}
 	return NULL;
 }
