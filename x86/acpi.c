@@ -13,7 +13,7 @@
 #include "kvm/x86.h"
 #include "x86/acpi.h"
 
-#define ACPI_TABLES_SIZE	(X86_TABLES_END - X86_TABLES)
+#define ACPI_TABLES_SIZE	(X86_MP_TABLE - X86_TABLES)
 
 static const char acpi_key[] = "ACPI tables";
 

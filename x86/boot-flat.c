@@ -33,7 +33,7 @@ static void flat_exit(struct kvm *kvm, struct boot *boot)
 
 static int flat_load(struct kvm *kvm, struct boot *boot)
 {
-	*x86_entry(kvm) = (struct x86_entry){ .mode = X86_REAL, .cs = X86_FLAT_BASE >> 4, .rsp = 0xfff0 };
+	*x86_entry(kvm) = (struct x86_entry){ .mode = X86_REAL, .cs = X86_FLAT_BASE >> 4, .ds = X86_FLAT_BASE >> 4, .rsp = 0xfff0 };
 	return boot_file_load(kvm, &boot->kernel, 0, boot->kernel.size, gpa(X86_FLAT_BASE));
 }
 

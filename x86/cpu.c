@@ -169,12 +169,12 @@ static void sregs_flat(struct kvm_sregs *sregs, bool code64)
 	sregs->gdt.limit = 4 * 8 - 1;
 }
 
-static void sregs_real(struct kvm_sregs *sregs, uint16_t cs)
+static void sregs_real(struct kvm_sregs *sregs, uint16_t cs, uint16_t ds)
 {
 	sregs->cs.selector = cs;
 	sregs->cs.base = (uint64_t)cs << 4;
-	sregs->ds.selector = cs;
-	sregs->ds.base = (uint64_t)cs << 4;
+	sregs->ds.selector = ds;
+	sregs->ds.base = (uint64_t)ds << 4;
 	sregs->es = sregs->fs = sregs->gs = sregs->ss = sregs->ds;
 }
 
@@ -182,7 +182,7 @@ static void sregs_enter(struct kvm_sregs *sregs, const struct x86_entry *entry)
 {
 	switch (entry->mode) {
 	case X86_REAL:
-		sregs_real(sregs, entry->cs);
+		sregs_real(sregs, entry->cs, entry->ds);
 		return;
 	case X86_PROTECTED:
 		sregs_flat(sregs, false);

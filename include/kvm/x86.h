@@ -24,9 +24,10 @@
 #define X86_COMMAND_LINE	0x20000ULL	/* 64 KiB */
 #define X86_COMMAND_LINE_MAX	0x10000ULL
 #define X86_EBDA		0x9fc00ULL	/* up to 0xa0000, reserved */
-#define X86_MP_TABLE		0x9fc00ULL	/* in the EBDA: the floating pointer, then the table */
 #define X86_LOW_RAM_END		0x9fc00ULL
 #define X86_TABLES		0xe0000ULL	/* ACPI; the RSDP first, since kernels look for it here */
+#define X86_MP_TABLE		0xf8000ULL	/* the floating pointer first, likewise */
+#define X86_BIOS		0xfc000ULL	/* real-mode services, --boot=bios16 */
 #define X86_TABLES_END		0x100000ULL
 
 /* Physical addresses */
@@ -52,7 +53,7 @@
 
 /** enum x86_mode - the mode in which vCPU 0 begins */
 enum x86_mode {
-	X86_REAL,		/* @cs:@rip, segments equal to CS */
+	X86_REAL,		/* @cs:@rip, the other segments @ds */
 	X86_PROTECTED,		/* 32 bits, flat, paging off: PVH */
 	X86_LONG,		/* 64 bits, identity map at X86_BOOT_PML4, GDT at X86_BOOT_GDT */
 };
@@ -60,7 +61,7 @@ enum x86_mode {
 /** struct x86_entry - how vCPU 0 begins; written by the boot protocol's load, used by arch_cpu_reset() */
 struct x86_entry {
 	enum x86_mode mode;
-	uint16_t cs;
+	uint16_t cs, ds;
 	uint64_t rip, rsp, rsi, rbx;
 };
 
