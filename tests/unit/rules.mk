@@ -19,3 +19,9 @@ $(UNIT_PROGRAMS): %: %.o $(OBJECTS)
 .PHONY: check-unit
 check-unit: $(if $(T),$(filter %/test-$(T),$(UNIT_PROGRAMS)),$(UNIT_PROGRAMS))
 	$(Q)failed=0; for t in $^; do timeout 120 $(UNIT_RUNNER) $$t || failed=1; done; exit $$failed
+
+# The code blocks of the page on adding a device, as the toy device that its test includes.
+$(BUILD)/include/toy-device.h: doc/adding-a-device.md
+	$(Q)mkdir -p $(@D)
+	$(Q)awk '/^```c$$/ {on = 1; next} /^```$$/ {on = 0} on' $< > $@
+$(BUILD)/tests/unit/test-toy-device.o: $(BUILD)/include/toy-device.h
