@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Whole VMs on this host's KVM, hardware or software: the init lists with each callback failing, in shuffled
+ * order, ten VMs at once, and the saved state of every device.
+ */
+#include <check.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "kvm/device.h"
+#include "kvm/kvm.h"
+#include "kvm/log.h"
+
+static char folder[] = "/tmp/lkvm-test-vm.XXXXXX";
+static char kernel[64], disk[64];
+
+static void quiet(enum log_level level, const char *line)
+{
+	(void)level;
+	(void)line;
+}
+
+/* mov $0xfe, %al; out %al, $0x64; hlt: resets at once */
+static const uint8_t payload[] = { 0xb0, 0xfe, 0xe6, 0x64, 0xf4 };
+
+static bool make_files(void)
+{
+	int fd;
+
+	if (!mkdtemp(folder))
+		return false;
+	snprintf(kernel, sizeof(kernel), "%s/kernel", folder);
+	snprintf(disk, sizeof(disk), "%s/disk", folder);
+	setenv("XDG_RUNTIME_DIR", folder, 1);
+	fd = open(kernel, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, payload, sizeof(payload)) != (ssize_t)sizeof(payload) || close(fd))
+		return false;
+	fd = open(disk, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	return fd >= 0 && !ftruncate(fd, 1 << 20) && !close(fd);
+}
+
+static void remove_files(void)
+{
+	char path[96];
+
+	unlink(disk);
+	unlink(kernel);
+	snprintf(path, sizeof(path), "%s/lkvm", folder);
+	rmdir(path);
+	rmdir(folder);
+}
+
+static struct config *make_config(const char *name)
+{
+	static const char *const settings[][2] = {
+		{ "boot", "flat" }, { "mem", "16M" }, { "cpus", "2" }, { "rng", "true" }, { "console", "virtio" },
+	};
+	struct config *config;
+	char option[80];
+
+	ck_assert_int_eq(config_new(&config, run_options()), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++)
+		ck_assert_int_eq(config_set(config, settings[i][0], settings[i][1]), 0);
+	ck_assert_int_eq(config_set(config, "kernel", kernel), 0);
+	/* read-only, so that ten VMs may share it */
+	snprintf(option, sizeof(option), "%s,ro", disk);
+	ck_assert_int_eq(config_set(config, "disk", option), 0);
+	ck_assert_int_eq(config_set(config, "name", name), 0);
+	return config;
+}
+
+static unsigned int count_entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned int count = 0;
+
+	ck_assert_ptr_nonnull(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
+}
+
+/* Mappings of devices, memfds and the like: the heap and its arenas may grow. */
+static unsigned int count_mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	unsigned int count = 0;
+	char line[512];
+
+	ck_assert_ptr_nonnull(maps);
+	while (fgets(line, sizeof(line), maps))
+		count += strstr(line, "memfd:") || strstr(line, "kvm-vcpu") || strstr(line, "[aio]") || strstr(line, "/aio");
+	fclose(maps);
+	return count;
+}
+
+/* ---- each callback fails in turn ---- */
+
+struct names {
+	const char *name[128];
+	size_t count;
+};
+
+static void collect(const struct init_item *item, void *opaque)
+{
+	struct names *names = opaque;
+
+	ck_assert_uint_lt(names->count, ARRAY_SIZE(names->name));
+	names->name[names->count++] = item->name;
+}
+
+static int start_and_stop(const struct init_options *options)
+{
+	struct config *config = make_config("test-vm");
+	struct kvm *kvm;
+	int result;
+
+	ck_assert_int_eq(kvm_create(&kvm, config), 0);
+	result = kvm_init(kvm, options);
+	if (!result)
+		kvm_exit(kvm);
+	kvm_free(kvm);
+	config_free(config);
+	return result;
+}
+
+START_TEST(each_callback_failing_leaks_nothing)
+{
+	struct names names = { .count = 0 };
+	unsigned int fds, threads, mappings;
+
+	ck_assert_int_eq(start_and_stop(NULL), 0);
+	fds = count_entries("/proc/self/fd");
+	threads = count_entries("/proc/self/task");
+	mappings = count_mappings();
+	init_for_each(collect, &names);
+	ck_assert_uint_gt(names.count, 10);
+
+	for (size_t i = 0; i < names.count; i++) {
+		const struct init_options options = { .fail = names.name[i] };
+
+		ck_assert_msg(start_and_stop(&options) == -ECANCELED, "%s: its failure is not kvm_init()'s", names.name[i]);
+		ck_assert_msg(count_entries("/proc/self/fd") == fds, "%s failing leaks fds: %u, seen %u", names.name[i], fds,
+			      count_entries("/proc/self/fd"));
+		ck_assert_msg(count_entries("/proc/self/task") == threads, "%s failing leaks a thread", names.name[i]);
+		ck_assert_msg(count_mappings() == mappings, "%s failing leaks a mapping", names.name[i]);
+	}
+}
+END_TEST
+
+START_TEST(any_order_inside_levels_boots)
+{
+	for (unsigned int seed = 1; seed <= 12; seed++) {
+		const struct init_options options = { .shuffle = seed };
+		struct config *config = make_config("test-vm");
+		struct kvm *kvm;
+
+		ck_assert_int_eq(kvm_create(&kvm, config), 0);
+		ck_assert_msg(!kvm_init(kvm, &options), "seed %u: doesn't start", seed);
+		ck_assert_msg(!kvm_run(kvm), "seed %u: doesn't run", seed);
+		ck_assert_msg(atomic_load(&kvm->end) == KVM_END_REBOOT, "seed %u: expected %s, seen %s", seed,
+			      kvm_end_name(KVM_END_REBOOT), kvm_end_name(atomic_load(&kvm->end)));
+		kvm_exit(kvm);
+		kvm_free(kvm);
+		config_free(config);
+	}
+}
+END_TEST
+
+START_TEST(ten_vms_live_in_one_process)
+{
+	struct config *configs[10];
+	struct kvm *vms[10];
+	char name[32];
+
+	for (unsigned int i = 0; i < 10; i++) {
+		snprintf(name, sizeof(name), "test-vm-%u", i);
+		configs[i] = make_config(name);
+		ck_assert_int_eq(kvm_create(&vms[i], configs[i]), 0);
+		ck_assert_msg(!kvm_init(vms[i], NULL), "VM %u doesn't start", i);
+	}
+	for (unsigned int i = 0; i < 10; i++) {
+		ck_assert_int_eq(kvm_run(vms[i]), 0);
+		ck_assert_int_eq(atomic_load(&vms[i]->end), KVM_END_REBOOT);
+	}
+	for (unsigned int i = 0; i < 10; i++) {
+		kvm_exit(vms[i]);
+		kvm_free(vms[i]);
+		config_free(configs[i]);
+	}
+}
+END_TEST
+
+/* ---- saved state ---- */
+
+static struct config *state_config;
+static struct kvm *state_vm;
+
+static void state_set_up(void)
+{
+	state_config = make_config("test-vm");
+	ck_assert_int_eq(kvm_create(&state_vm, state_config), 0);
+	ck_assert_int_eq(kvm_init(state_vm, NULL), 0);
+	ck_assert_int_eq(devices_quiesce(state_vm), 0);
+}
+
+static void state_tear_down(void)
+{
+	devices_resume(state_vm);
+	kvm_exit(state_vm);
+	kvm_free(state_vm);
+	config_free(state_config);
+}
+
+/* A clock goes on between two saves: the elements of these fields (a name, a size, a count, then they) don't count. */
+static void blank_clocks(struct state_writer *writer)
+{
+	static const char *const clocks[] = { "ticks", "looked_ns" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(clocks); i++) {
+		size_t length = strlen(clocks[i]);
+		uint8_t *at = memmem(writer->data, writer->length, clocks[i], length);
+
+		if (at && range_contains(0, writer->length, (uint64_t)(at - writer->data), length + 5 + at[length]))
+			memset(at + length + 5, 0, at[length]);
+	}
+}
+
+static void check_device(struct device *device, void *opaque)
+{
+	struct state_writer first = { 0 }, second = { 0 };
+	struct state_reader reader;
+	unsigned int *count = opaque;
+
+	if (!device->ops->save)
+		return;
+	ck_assert_msg(device->ops->load != NULL, "%s saves and doesn't load", device->name);
+	device->ops->save(device, &first);
+	ck_assert_msg(!first.error && first.length, "%s: saves nothing", device->name);
+	reader = (struct state_reader){ first.data, first.length, 0 };
+	ck_assert_msg(!device->ops->load(device, &reader), "%s: doesn't load what it saved", device->name);
+	ck_assert_msg(reader.position == reader.length, "%s: loads %zu of %zu bytes", device->name, reader.position,
+		      reader.length);
+	device->ops->save(device, &second);
+	blank_clocks(&first);
+	blank_clocks(&second);
+	ck_assert_msg(first.length == second.length && !memcmp(first.data, second.data, first.length),
+		      "%s: saved, loaded and saved again is not the same", device->name);
+	state_writer_free(&first);
+	state_writer_free(&second);
+	(*count)++;
+}
+
+START_TEST(each_device_saves_loads_and_saves_the_same)
+{
+	unsigned int count = 0;
+
+	device_for_each(state_vm, check_device, &count);
+
+	ck_assert_uint_ge(count, 7);
+}
+END_TEST
+
+START_TEST(damaged_state_is_refused_or_harmless)
+{
+	struct state_writer good = { 0 }, after = { 0 };
+	struct state_reader reader;
+	uint8_t *damaged;
+	uint32_t random = 12345;
+
+	log_set_sink(quiet);
+	devices_save(state_vm, &good);
+	ck_assert_int_eq(good.error, 0);
+	damaged = malloc(good.length);
+	ck_assert_ptr_nonnull(damaged);
+	for (int i = 0; i < 3000; i++) {
+		int result;
+
+		memcpy(damaged, good.data, good.length);
+		random = random * 1664525 + 1013904223;
+		damaged[(random >> 3) % good.length] ^= (uint8_t)(1 << (random & 7));
+		/* every tenth is cut off instead */
+		reader = (struct state_reader){ damaged, i % 10 ? good.length : random % good.length, 0 };
+		result = devices_load(state_vm, &reader);
+		ck_assert_int_le(result, 0);
+	}
+	reader = (struct state_reader){ good.data, good.length, 0 };
+	ck_assert_int_eq(devices_load(state_vm, &reader), 0);
+	devices_save(state_vm, &after);
+	ck_assert_uint_eq(after.length, good.length);
+	log_set_sink(NULL);
+	free(damaged);
+	state_writer_free(&good);
+	state_writer_free(&after);
+}
+END_TEST
+
+static TCase *make_case(const char *name, Suite *suite)
+{
+	TCase *tests = tcase_create(name);
+
+	tcase_set_timeout(tests, 60);
+	suite_add_tcase(suite, tests);
+	return tests;
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("vm");
+	TCase *tests;
+	SRunner *runner;
+	int failed;
+
+	if (access("/dev/kvm", R_OK | W_OK)) {
+		printf("SKIP vm: no access to /dev/kvm\n");
+		return 0;
+	}
+	if (!make_files())
+		return 1;
+	tests = make_case("lists", suite);
+	tcase_add_test(tests, each_callback_failing_leaks_nothing);
+	tcase_add_test(tests, any_order_inside_levels_boots);
+	tcase_add_test(tests, ten_vms_live_in_one_process);
+	tests = make_case("state", suite);
+	tcase_add_checked_fixture(tests, state_set_up, state_tear_down);
+	tcase_add_test(tests, each_device_saves_loads_and_saves_the_same);
+	tcase_add_test(tests, damaged_state_is_refused_or_harmless);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	remove_files();
+	return failed != 0;
+}
