@@ -142,15 +142,43 @@ static void bars_update_locked(struct pci_device *device)
 			bar_update_locked(device, i);
 }
 
-/* A naturally aligned address out of a window; 0 when it is full. */
-static uint64_t window_take(struct pci_window *window, uint64_t size)
+/* A BAR of @device whose home is in the way of [@at, @at + @size), or NULL. */
+static const struct pci_bar *device_in_the_way(const struct pci_device *device, bool io, uint64_t at, uint64_t size)
 {
-	uint64_t at = ALIGN_UP(window->next, size);
+	for (unsigned int i = 0; device && i < PCI_BARS; i++) {
+		const struct pci_bar *bar = &device->bars[i];
 
-	if (!window->end || !range_contains(window->next, window->end - window->next, at, size))
-		return 0;
-	window->next = at + size;
-	return at;
+		if (bar->home && (bar->kind == PCI_BAR_IO) == io && ranges_overlap(at, size, bar->home, bar->region->size))
+			return bar;
+	}
+	return NULL;
+}
+
+static const struct pci_bar *bus_in_the_way(const struct pci_bus *bus, bool io, uint64_t at, uint64_t size)
+{
+	const struct pci_bar *bar = NULL;
+
+	for (unsigned int i = 0; i < PCI_DEVFNS && !bar; i++)
+		bar = device_in_the_way(bus->functions[i], io, at, size);
+	return bar;
+}
+
+/* The first naturally aligned address of a window that no BAR has, @device's own included; 0 when it is full. */
+static uint64_t window_take(const struct pci_bus *bus, const struct pci_device *device,
+			    const struct pci_window *window, uint64_t size)
+{
+	bool io = window == &bus->io;
+	uint64_t at = ALIGN_UP(window->base, size);
+
+	while (window->end && range_contains(window->base, window->end - window->base, at, size)) {
+		const struct pci_bar *other = bus_in_the_way(bus, io, at, size);
+
+		other = other ? other : device_in_the_way(device, io, at, size);
+		if (!other)
+			return at;
+		at = ALIGN_UP(other->home + other->region->size, size);
+	}
+	return 0;
 }
 
 static int bar_place(struct pci_bus *bus, struct pci_device *device, unsigned int index)
@@ -163,15 +191,17 @@ static int bar_place(struct pci_bus *bus, struct pci_device *device, unsigned in
 		return log_error(EINVAL, "PCI %s: BAR %u of %llu bytes", device->name, index, (unsigned long long)size);
 	if (bar->kind == PCI_BAR_IO) {
 		type = PCI_BASE_ADDRESS_SPACE_IO;
-		address = window_take(&bus->io, MAX(size, (uint64_t)4));
+		address = window_take(bus, device, &bus->io, size);
 	} else if (bar->kind == PCI_BAR_MEM64) {
 		type |= PCI_BASE_ADDRESS_MEM_TYPE_64 | (bar->prefetch ? PCI_BASE_ADDRESS_MEM_PREFETCH : 0);
-		address = window_take(&bus->mmio64, MAX(size, (uint64_t)4096));
+		/* The high window is a prefetchable one: kernels put nothing else there. */
+		address = bar->prefetch ? window_take(bus, device, &bus->mmio64, MAX(size, (uint64_t)4096)) : 0;
 	}
 	if (!address && bar->kind != PCI_BAR_IO)
-		address = window_take(&bus->mmio32, MAX(size, (uint64_t)4096));
+		address = window_take(bus, device, &bus->mmio32, MAX(size, (uint64_t)4096));
 	if (!address)
 		return log_error(ENOSPC, "PCI %s: no room for BAR %u", device->name, index);
+	bar->home = address;
 	config_store(config, 4, (address & UINT32_MAX) | type);
 	config_store(mask, 4, ~(size - 1) & (bar->kind == PCI_BAR_IO ? 0xfffffffcU : 0xfffffff0U));
 	if (bar->kind == PCI_BAR_MEM64) {

@@ -16,7 +16,7 @@
 
 /** struct pci_window - where BARs get their first addresses from */
 struct pci_window {
-	uint64_t next, end;
+	uint64_t base, end;
 };
 
 struct pci_bus {

@@ -3,7 +3,7 @@
  * Virtio over PCI, modern: configuration structures in BARs, told by vendor capabilities (VirtIO 1.3, 4.1).
  *
  * BAR 4 holds COMMON, ISR, DEVICE and NOTIFY a page each, BAR 1 the MSI-X table. A queue's doorbell is an
- * ioeventfd at its own four bytes of the NOTIFY page. pci->lock guards the selectors and half-written
+ * ioeventfd at its own four bytes of the NOTIFY page, of any size, for which VMX needs not decode the instruction. pci->lock guards the selectors and half-written
  * addresses, which vCPUs share; it is dropped before the device or the bus is called.
  */
 #include "virtio/pci.h"
@@ -459,7 +459,7 @@ static int add_modern_bar(struct virtio_pci *pci)
 	region_init_io(&pci->region, device->device.name, &modern_ops, pci, BAR_SIZE);
 	for (unsigned int i = 0; i < device->queue_count && !result; i++) {
 		pci->doorbells[i] = (struct doorbell){ .offset = NOTIFY_OFFSET + (uint64_t)i * NOTIFY_MULTIPLIER,
-						       .size = 2, .fd = device->kicks[i].fd };
+						       .fd = device->kicks[i].fd };
 		result = region_add_doorbell(&pci->region, &pci->doorbells[i]);
 	}
 	pci->function.bars[MODERN_BAR] = (struct pci_bar){ .kind = PCI_BAR_MEM64, .prefetch = true, .region = &pci->region };

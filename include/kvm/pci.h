@@ -27,7 +27,8 @@ struct pci_bar {
 	bool prefetch;
 	struct region *region;		/* owned by the device; its size, a power of 2, is the BAR's */
 	/* owned by the core */
-	uint64_t address;
+	uint64_t home;			/* where pci_device_add() put it */
+	uint64_t address;		/* where it is, while @mapped */
 	bool mapped;
 };
 

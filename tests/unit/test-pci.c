@@ -481,6 +481,21 @@ START_TEST(a_bar_without_room_leaves_nothing_behind)
 }
 END_TEST
 
+START_TEST(functions_that_come_and_go_use_up_nothing)
+{
+	uint32_t first = 0;
+
+	for (unsigned int i = 0; i < 2000; i++) {
+		struct function *of = function_add(0x2222, -1);
+
+		first = first ? first : mem_address(of, MEM64_BAR);
+		ck_assert_uint_eq(mem_address(of, MEM64_BAR), first);
+		ck_assert_uint_eq(of->pci.devfn, 2 << 3);
+		function_del(of);
+	}
+}
+END_TEST
+
 START_TEST(a_function_that_went_is_gone)
 {
 	struct function *of = function_add(0x2222, -1);
@@ -755,6 +770,7 @@ static void add_config(TCase *tcase)
 	tcase_add_test(tcase, slots_are_given_in_order_and_run_out);
 	tcase_add_test(tcase, a_slot_that_is_taken_is_refused);
 	tcase_add_test(tcase, a_bar_without_room_leaves_nothing_behind);
+	tcase_add_test(tcase, functions_that_come_and_go_use_up_nothing);
 	tcase_add_test(tcase, a_function_that_went_is_gone);
 	tcase_add_loop_test(tcase, accesses_at_every_offset_and_size_are_harmless, 0, 3);
 	tcase_add_test(tcase, a_function_saved_and_loaded_is_the_same);
