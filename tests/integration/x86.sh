@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../.."
 where=$(tests/with-kvm --probe || true)
 [ "$where" = direct ] || command -v qemu-system-x86_64 > /dev/null ||
 	{ echo "SKIP x86: $where, and no qemu-system-x86_64 (scripts/deps test)"; exit 77; }
-exec tests/with-kvm --timeout 1300 --mem 7168 -- bash tests/integration/x86-cases "$(readlink -f ./lkvm)" \
+exec tests/with-kvm --timeout 1700 --mem 7168 -- bash tests/integration/x86-cases "$(readlink -f ./lkvm)" \
 	"$(tests/kernels path x86_64 bzImage)" "$(tests/kernels path x86_64 vmlinux)" \
 	"$(tests/kernels path x86_64 generic-bzImage)" \
 	"$(tests/guest-initrd x86_64)" "$(tests/guest-disk x86_64)" "$@"
