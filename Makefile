@@ -31,8 +31,9 @@ comma		:= ,
 VARIANT		:= $(ARCH)$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(if $(STATIC),-static)
 BUILD		?= build/$(VARIANT)
 
+# KVM's headers end in flexible arrays, and are given their elements by a struct around them.
 WARNINGS	:= -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
-		   -Wformat=2 -Wpointer-arith
+		   -Wformat=2 -Wpointer-arith -Wno-gnu-variable-sized-type-not-at-end
 WERROR		?=
 OPT		?= -O2
 CPPFLAGS	+= -iquote . -Iinclude -I$(BUILD)/include -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
