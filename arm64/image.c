@@ -156,8 +156,6 @@ static int gzip_load(struct kvm *kvm, const struct boot_file *file, const struct
 		room -= MIN(room, (uint64_t)n);
 	}
 	unpack_end(&unpack);
-	/* chunk has a cleanup attribute, which cppcheck doesn't know. */
-	/* cppcheck-suppress memleak */
 	return error < 0 ? error : (int)MIN(n, 0);
 }
 

@@ -274,7 +274,6 @@ void event_loop_call(struct event_loop *loop, void (*function)(void *opaque), vo
 	}
 	pthread_mutex_lock(&loop->lock);
 	/* It is off the list again before this function returns. */
-	/* cppcheck-suppress autoVariables */
 	*loop->calls_tail = &call;
 	loop->calls_tail = &call.next;
 	pthread_cond_broadcast(&loop->called);

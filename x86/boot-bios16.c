@@ -17,7 +17,7 @@
 #define HEAP_END	0xe000
 #define HIGH_LOAD	MIB(1)
 #define SECTOR_LOAD	0x7c00
-#define BIOS_SEGMENT	0xf000
+#define BIOS_SEGMENT	0xf000U
 #define BIOS_OFFSET	(X86_BIOS - BIOS_SEGMENT * 16ULL)
 
 extern const uint8_t bios16_start[], bios16_data[], bios16_end[];
@@ -124,9 +124,9 @@ static int bios16_load_vectors(struct kvm *kvm)
 	le32 vectors[256];
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(vectors); i++)
-		vectors[i] = le32_of((uint32_t)(BIOS_SEGMENT << 16 | BIOS_OFFSET));
+		vectors[i] = le32_of(BIOS_SEGMENT << 16 | (uint32_t)BIOS_OFFSET);
 	for (unsigned int i = 0; i < ARRAY_SIZE(services); i++)
-		vectors[services[i]] = le32_of((uint32_t)(BIOS_SEGMENT << 16 | (BIOS_OFFSET + 4 * (i + 1))));
+		vectors[services[i]] = le32_of(BIOS_SEGMENT << 16 | ((uint32_t)BIOS_OFFSET + 4 * (i + 1)));
 	return memory_write(&kvm->memory, gpa(0), vectors, sizeof(vectors));
 }
 
