@@ -99,7 +99,8 @@ void virtqueue_reset(struct virtqueue *vq)
 	}
 	vq->size = vq->size_max;
 	vq->desc = vq->avail = vq->used = gpa(0);
-	vq->enabled = vq->event_index = vq->indirect = false;
+	atomic_store(&vq->enabled, false);
+	vq->event_index = vq->indirect = false;
 	vq->last_avail = vq->used_index = vq->signalled_used = 0;
 	vq->signalled_valid = vq->broken = false;
 	vq->in_flight = 0;

@@ -9,6 +9,7 @@
 #ifndef KVM_VIRTQUEUE_H
 #define KVM_VIRTQUEUE_H
 
+#include <stdatomic.h>
 #include <sys/uio.h>
 
 #include "kvm/memory.h"
@@ -40,7 +41,7 @@ struct virtqueue {
 	unsigned int index;
 	uint16_t size, size_max;
 	gpa_t desc, avail, used;
-	bool enabled;
+	atomic_bool enabled;		/* vCPUs read it */
 	bool event_index, indirect;	/* from the negotiated features; set by virtqueue_start()'s caller */
 
 	/* owned by the queue's event loop */

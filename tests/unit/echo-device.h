@@ -20,6 +20,7 @@
 
 struct echo {
 	struct virtio_device device;
+	pthread_mutex_t lock;		/* guards config: vCPUs read it */
 	uint8_t config[ECHO_CONFIG_SIZE];
 	unsigned int handled, started, resets;
 	bool refuse_start;
@@ -50,14 +51,22 @@ static inline void echo_handle_queue(struct virtio_device *device, struct virtqu
 
 static inline void echo_config_read(struct virtio_device *device, size_t offset, void *buffer, size_t size)
 {
+	struct echo *echo = container_of(device, struct echo, device);
+
 	ck_assert(range_contains(0, ECHO_CONFIG_SIZE, offset, size));
-	memcpy(buffer, container_of(device, struct echo, device)->config + offset, size);
+	pthread_mutex_lock(&echo->lock);
+	memcpy(buffer, echo->config + offset, size);
+	pthread_mutex_unlock(&echo->lock);
 }
 
 static inline void echo_config_write(struct virtio_device *device, size_t offset, const void *buffer, size_t size)
 {
+	struct echo *echo = container_of(device, struct echo, device);
+
 	ck_assert(range_contains(0, ECHO_CONFIG_SIZE, offset, size));
-	memcpy(container_of(device, struct echo, device)->config + offset, buffer, size);
+	pthread_mutex_lock(&echo->lock);
+	memcpy(echo->config + offset, buffer, size);
+	pthread_mutex_unlock(&echo->lock);
 }
 
 static inline int echo_start(struct virtio_device *device)
@@ -83,6 +92,7 @@ static const struct virtio_device_ops echo_ops = {
 static inline void echo_add(struct kvm *kvm, struct echo *echo)
 {
 	memset(echo, 0, sizeof(*echo));
+	pthread_mutex_init(&echo->lock, NULL);
 	for (unsigned int i = 0; i < ECHO_CONFIG_SIZE; i++)
 		echo->config[i] = (uint8_t)(0xa0 + i);
 	echo->device.features_offered = BIT(ECHO_FEATURE);

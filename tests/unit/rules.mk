@@ -25,3 +25,5 @@ $(BUILD)/include/toy-device.h: doc/adding-a-device.md
 	$(Q)mkdir -p $(@D)
 	$(Q)awk '/^```c$$/ {on = 1; next} /^```$$/ {on = 0} on' $< > $@
 $(BUILD)/tests/unit/test-toy-device.o: $(BUILD)/include/toy-device.h
+
+-include $(UNIT_PROGRAMS:=.d)

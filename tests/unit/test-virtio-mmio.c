@@ -351,11 +351,11 @@ static uint64_t hostile_value(uint32_t *seed)
 	}
 }
 
-static void hammer(uint32_t seed)
+static void hammer_without_loop(uint32_t seed, unsigned int times)
 {
 	static const unsigned int sizes[] = { 1, 2, 4, 4, 4, 4, 4, 8 };
 
-	for (unsigned int i = 0; i < 60000; i++) {
+	for (unsigned int i = 0; i < times; i++) {
 		uint32_t dice = echo_random(&seed);
 		uint64_t offset = dice >> 8 & 1 ? echo_random(&seed) % 64 * 4 : echo_random(&seed) % 0x200;
 		unsigned int size = sizes[dice & 7];
@@ -364,12 +364,66 @@ static void hammer(uint32_t seed)
 			space_io_write(&kvm->memory, slot->base + offset, size, hostile_value(&seed));
 		else
 			read_size(offset, size);
-		if (dice % 61 == 0)
-			event_loop_poll(kvm->loop, 0);
 	}
+}
+
+static void heal(void)
+{
 	memset(guest.host[0], 0, RAM_PART);
 	devices_reset(kvm);
 }
+
+static void hammer(uint32_t seed)
+{
+	for (unsigned int i = 0; i < 600; i++) {
+		hammer_without_loop(seed + i * 7919, 100);
+		event_loop_poll(kvm->loop, 0);
+	}
+	heal();
+}
+
+/* Two vCPUs write all over the registers while the loop that owns the device runs: ThreadSanitizer watches. */
+static atomic_uint vcpus_running;
+
+static void *vcpu(void *opaque)
+{
+	hammer_without_loop(*(const uint32_t *)opaque, 3000);
+	atomic_fetch_sub(&vcpus_running, 1);
+	return NULL;
+}
+
+static void run_vcpus(uint32_t first_seed)
+{
+	uint32_t seeds[2] = { first_seed, first_seed + 100 };
+	pthread_t threads[2];
+
+	atomic_store(&vcpus_running, 2);
+	for (unsigned int i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, vcpu, &seeds[i]), 0);
+	while (atomic_load(&vcpus_running))
+		event_loop_poll(kvm->loop, 1);
+	for (unsigned int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	heal();
+}
+
+START_TEST(vcpus_may_access_a_device_at_once)
+{
+	drive(16);
+	run_vcpus((uint32_t)_i);
+	drive(16);
+	exchange(0, "healed");
+}
+END_TEST
+
+START_TEST(vcpus_may_access_a_device_at_once_in_version_1)
+{
+	legacy_drive(16, 4096);
+	run_vcpus((uint32_t)_i);
+	legacy_drive(16, 4096);
+	exchange(0, "healed");
+}
+END_TEST
 
 START_TEST(accesses_at_every_offset_and_size_are_harmless)
 {
@@ -436,10 +490,12 @@ int main(void)
 	tcase_add_test(modern, what_is_saved_and_loaded_goes_on);
 	tcase_add_test(modern, hostile_saved_state_is_harmless);
 	tcase_add_loop_test(modern, accesses_at_every_offset_and_size_are_harmless, 0, 4);
+	tcase_add_loop_test(modern, vcpus_may_access_a_device_at_once, 0, 4);
 	tcase_add_test(modern, slots_run_out_with_a_message);
 	tcase_add_loop_test(legacy, a_driver_of_version_1_is_served, 0, 2);
 	tcase_add_loop_test(legacy, a_ring_that_no_page_size_places_does_no_harm, 0, 4);
 	tcase_add_test(legacy, what_is_saved_and_loaded_goes_on_in_version_1);
 	tcase_add_loop_test(legacy, accesses_at_every_offset_and_size_are_harmless_in_version_1, 0, 4);
+	tcase_add_loop_test(legacy, vcpus_may_access_a_device_at_once_in_version_1, 0, 4);
 	return board_main(suite);
 }

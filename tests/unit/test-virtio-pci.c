@@ -478,12 +478,13 @@ END_TEST
 
 /* ---- any access at all ---- */
 
-static void hammer(struct address_space *space, uint64_t base, uint64_t length, uint32_t seed)
+static void hammer_without_loop(struct address_space *space, uint64_t base, uint64_t length, uint32_t seed,
+				unsigned int times)
 {
 	static const unsigned int sizes[] = { 1, 2, 4, 8 };
 	uint64_t value;
 
-	for (unsigned int i = 0; i < 60000; i++) {
+	for (unsigned int i = 0; i < times; i++) {
 		uint32_t dice = echo_random(&seed);
 		uint64_t offset = dice >> 8 & 1 ? echo_random(&seed) % 64 : echo_random(&seed) % length;
 		unsigned int size = sizes[dice & 3];
@@ -494,10 +495,15 @@ static void hammer(struct address_space *space, uint64_t base, uint64_t length, 
 			space_io_write(space, base + offset, size, dice >> 6 & 3 ? written : dice >> 10 & 15);
 		else
 			space_io_read(space, base + offset, size, &value);
-		if (dice >> 12 % 8 == 0)
-			event_loop_poll(kvm->loop, 0);
 	}
-	event_loop_poll(kvm->loop, 0);
+}
+
+static void hammer(struct address_space *space, uint64_t base, uint64_t length, uint32_t seed)
+{
+	for (unsigned int i = 0; i < 600; i++) {
+		hammer_without_loop(space, base, length, seed + i * 7919, 100);
+		event_loop_poll(kvm->loop, 0);
+	}
 }
 
 /* The device, whatever came before, is as good as new after a reset. */
@@ -512,6 +518,45 @@ START_TEST(modern_accesses_at_every_offset_and_size_are_harmless)
 {
 	drive(8);
 	hammer(&kvm->memory, bar_address(4), 0x4000, (uint32_t)_i);
+	heal();
+	drive(8);
+	exchange(0, "healed");
+}
+END_TEST
+
+/* Two vCPUs write all over the registers while the loop that owns the device runs: ThreadSanitizer watches. */
+static atomic_uint vcpus_running;
+
+static void *vcpu(void *opaque)
+{
+	const uint32_t *seed = opaque;
+
+	if (ports)
+		hammer_without_loop(&kvm->ports, ports, 0x200, *seed, 3000);
+	else
+		hammer_without_loop(&kvm->memory, bar_address(4), 0x4000, *seed, 3000);
+	atomic_fetch_sub(&vcpus_running, 1);
+	return NULL;
+}
+
+static void run_vcpus(uint32_t first_seed)
+{
+	uint32_t seeds[2] = { first_seed, first_seed + 100 };
+	pthread_t threads[2];
+
+	atomic_store(&vcpus_running, 2);
+	for (unsigned int i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, vcpu, &seeds[i]), 0);
+	while (atomic_load(&vcpus_running))
+		event_loop_poll(kvm->loop, 1);
+	for (unsigned int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+}
+
+START_TEST(vcpus_may_access_a_modern_device_at_once)
+{
+	drive(8);
+	run_vcpus((uint32_t)_i);
 	heal();
 	drive(8);
 	exchange(0, "healed");
@@ -585,6 +630,16 @@ START_TEST(what_is_saved_and_loaded_goes_on_with_a_legacy_driver)
 }
 END_TEST
 
+START_TEST(vcpus_may_access_a_legacy_device_at_once)
+{
+	legacy_drive();
+	run_vcpus((uint32_t)_i);
+	heal();
+	legacy_drive();
+	legacy_exchange(0, "healed");
+}
+END_TEST
+
 START_TEST(legacy_accesses_at_every_offset_and_size_are_harmless)
 {
 	legacy_drive();
@@ -625,6 +680,7 @@ static void add_modern(TCase *tcase)
 	tcase_add_loop_test(tcase, what_is_saved_and_loaded_goes_on, 0, 2);
 	tcase_add_test(tcase, hostile_saved_state_is_harmless);
 	tcase_add_loop_test(tcase, modern_accesses_at_every_offset_and_size_are_harmless, 0, 4);
+	tcase_add_loop_test(tcase, vcpus_may_access_a_modern_device_at_once, 0, 4);
 }
 
 static void add_legacy(TCase *tcase)
@@ -634,6 +690,7 @@ static void add_legacy(TCase *tcase)
 	tcase_add_test(tcase, legacy_config_moves_when_msix_is_on);
 	tcase_add_test(tcase, what_is_saved_and_loaded_goes_on_with_a_legacy_driver);
 	tcase_add_loop_test(tcase, legacy_accesses_at_every_offset_and_size_are_harmless, 0, 4);
+	tcase_add_loop_test(tcase, vcpus_may_access_a_legacy_device_at_once, 0, 4);
 }
 
 int main(void)
