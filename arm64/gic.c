@@ -172,9 +172,12 @@ size_t arch_irq_route_lines(struct kvm *kvm, struct kvm_irq_routing_entry *entri
 int arch_irq_route_message(struct kvm *kvm, uint64_t address, uint32_t data, uint32_t device_id,
 			   struct kvm_irq_routing_entry *entry)
 {
-	const struct gic *gic = &arm64_vm(kvm)->gic;
+	const struct arm64_vm *vm = arm64_vm(kvm);
+	const struct gic *gic = vm ? &vm->gic : NULL;
 
 	memset(entry, 0, sizeof(*entry));
+	if (!gic)
+		return -EINVAL;
 	if (gic->kind == GIC_V3_ITS && address == gic->its_base + GITS_TRANSLATER) {
 		entry->type = KVM_IRQ_ROUTING_MSI;
 		entry->flags = KVM_MSI_VALID_DEVID;
