@@ -13,6 +13,7 @@
 #include "kvm/arch.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/rcu.h"
 #include "kvm/virtio.h"
 
 #define SLOT_SIZE	0x200ULL
@@ -332,6 +333,8 @@ static void mmio_free(struct virtio_mmio *mmio)
 	if (mmio->platform.base)
 		platform_device_del(mmio->device->kvm, &mmio->platform);
 	region_del(&mmio->region);
+	/* A look-up may still be at it. */
+	rcu_synchronize();
 	if (mmio->line.kvm) {
 		irq_line_free(mmio->device->kvm, mmio->line.gsi);
 		irq_line_exit(&mmio->line);

@@ -99,7 +99,10 @@ int __must_check pci_add_capability(struct pci_device *device, uint8_t id, uint8
  */
 int __must_check pci_device_add(struct pci_bus *bus, struct pci_device *device, int devfn,
 				unsigned int msix_vectors, unsigned int msix_bar);
-/** pci_device_del() - takes it off; its regions are unmapped, its messages given back; not from a vCPU */
+/**
+ * pci_device_del() - takes it off; its regions are unmapped, its messages given back
+ * Main thread, with every vCPU parked: one inside a callback may be waiting for the main loop.
+ */
 void pci_device_del(struct pci_device *device);
 
 /** pci_msix_raise() - fires @vector; masked: sets the pending bit; 0xffff or out of range: nothing. Any thread. */
