@@ -56,8 +56,6 @@ static int bios16_check_bzimage(struct kvm *kvm, struct boot *boot, struct bios1
 	if (result)
 		return result;
 	bios->setup_size = linux_payload_offset(&bios->header);
-	if (boot->kernel.size <= bios->setup_size)
-		return log_error(ENOEXEC, "kernel '%s': truncated", boot->kernel.path);
 	if (bios->setup_size > SETUP_MAX)
 		return log_error(ENOEXEC, "kernel '%s': its real-mode part of %llu bytes is too large", boot->kernel.path,
 				 (unsigned long long)bios->setup_size);

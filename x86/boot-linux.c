@@ -35,6 +35,22 @@ bool linux_is_bzimage(const struct boot *boot)
 	       !memcmp(magic, "HdrS", sizeof(magic));
 }
 
+uint64_t linux_payload_offset(const struct setup_header *header)
+{
+	return ((header->setup_sects ? header->setup_sects : 4) + 1) * 512ULL;
+}
+
+/* syssize counts the protected-mode part in 16 bytes, rounded up; signatures and padding may follow it. */
+static int linux_check_size(const struct boot *boot, const struct setup_header *header)
+{
+	uint64_t needed = linux_payload_offset(header) + MAX(header->syssize, 1U) * 16ULL;
+
+	if (boot->kernel.size + 15 < needed)
+		return log_error(ENOEXEC, "kernel '%s': truncated: it should have %llu bytes, it has %llu", boot->kernel.path,
+				 (unsigned long long)needed, (unsigned long long)boot->kernel.size);
+	return 0;
+}
+
 int linux_read_header(const struct boot *boot, struct setup_header *header)
 {
 	uint8_t jump[2];
@@ -53,8 +69,8 @@ int linux_read_header(const struct boot *boot, struct setup_header *header)
 		return log_error(ENOEXEC, "kernel '%s': boot protocol %u.%02u, at least 2.06 is needed (Linux 2.6.22)",
 				 boot->kernel.path, header->version >> 8, header->version & 0xff);
 	if (!(header->loadflags & LOADED_HIGH))
-		return log_error(ENOEXEC, "kernel '%s': a zImage, which only --boot=bios16 can boot", boot->kernel.path);
-	return 0;
+		return log_error(ENOEXEC, "kernel '%s': a zImage (make bzImage instead)", boot->kernel.path);
+	return linux_check_size(boot, header);
 }
 
 int linux_check_command_line(const struct boot *boot, const struct setup_header *header)
@@ -64,11 +80,6 @@ int linux_check_command_line(const struct boot *boot, const struct setup_header 
 	if (length > max)
 		return log_error(E2BIG, "--params: the kernel command line has %zu bytes, this kernel takes %zu", length, max);
 	return 0;
-}
-
-uint64_t linux_payload_offset(const struct setup_header *header)
-{
-	return ((header->setup_sects ? header->setup_sects : 4) + 1) * 512ULL;
 }
 
 static int linux_probe(struct kvm *kvm, const struct boot *boot)
@@ -131,9 +142,6 @@ static int linux_check(struct kvm *kvm, struct boot *boot, struct linux_boot *li
 	if (result)
 		return result;
 	linux_boot->payload_offset = linux_payload_offset(header);
-	if (boot->kernel.size <= linux_boot->payload_offset ||
-	    boot->kernel.size - linux_boot->payload_offset < (uint64_t)header->syssize * 16 / 2)
-		return log_error(ENOEXEC, "kernel '%s': truncated", boot->kernel.path);
 	linux_boot->payload_size = boot->kernel.size - linux_boot->payload_offset;
 	result = linux_place(kvm, boot, linux_boot);
 	last = header->xloadflags & XLF_CAN_BE_LOADED_ABOVE_4G ? UINT64_MAX : header->initrd_addr_max;

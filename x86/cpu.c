@@ -12,25 +12,18 @@
 #include "kvm/log.h"
 #include "kvm/x86.h"
 #include "x86/cpuid.h"
+#include "x86/msr.h"
 
 #define LAPIC_LVT_LINT0		0x350
 #define LAPIC_LVT_LINT1		0x360
 #define LVT_EXTINT		0x700
 #define LVT_NMI			0x400
 
-#define MSR_TSC			0x00000010
-#define MSR_SYSENTER_CS		0x00000174
-#define MSR_SYSENTER_ESP	0x00000175
-#define MSR_SYSENTER_EIP	0x00000176
-#define MSR_MISC_ENABLE		0x000001a0
-#define MISC_ENABLE_FAST_STRING	0x1
-#define MSR_MTRR_DEF_TYPE	0x000002ff
-#define MTRR_ENABLED_WRITEBACK	0x806
-#define MSR_STAR		0xc0000081
-#define MSR_LSTAR		0xc0000082
-#define MSR_CSTAR		0xc0000083
-#define MSR_FMASK		0xc0000084
-#define MSR_KERNEL_GS_BASE	0xc0000102
+/* Offsets in the XSAVE area (Intel SDM volume 1, 13.4) */
+#define XSAVE_FCW		0
+#define XSAVE_MXCSR		24
+#define XSAVE_XSTATE_BV		512
+#define XSTATE_FP_SSE		3
 
 struct kvm_cpu_arch {
 	struct kvm_regs regs;
@@ -97,29 +90,19 @@ static int cpu_take_power_on_state(struct kvm_cpu *cpu)
 	return result;
 }
 
-static int cpu_set_msrs(struct kvm_cpu *cpu)
+/* Everything but x87 and SSE goes to its initial state, as XSTATE_BV says that it isn't there. */
+static int cpu_clear_xsave(struct kvm_cpu *cpu)
 {
-	static const struct kvm_msr_entry power_on[] = {
-		{ .index = MSR_TSC },		/* on all vCPUs close together, so that KVM keeps them in step */
-		{ .index = MSR_SYSENTER_CS }, { .index = MSR_SYSENTER_ESP }, { .index = MSR_SYSENTER_EIP },
-		{ .index = MSR_STAR }, { .index = MSR_LSTAR }, { .index = MSR_CSTAR }, { .index = MSR_FMASK },
-		{ .index = MSR_KERNEL_GS_BASE },
-		{ .index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING },
-		{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED_WRITEBACK },
-	};
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entries[ARRAY_SIZE(power_on)];
-	} msrs = { .head.nmsrs = ARRAY_SIZE(power_on) };
-	int set;
+	const uint64_t present = XSTATE_FP_SSE;
+	const uint32_t mxcsr = 0x1f80;
+	const uint16_t fcw = 0x37f;
+	struct kvm_xsave xsave;
 
-	memcpy(msrs.entries, power_on, sizeof(power_on));
-	set = ioctl(cpu->fd, KVM_SET_MSRS, &msrs);
-	if (set < 0)
-		return log_errno(errno, "vCPU %u: KVM_SET_MSRS", cpu->index);
-	if (set < (int)ARRAY_SIZE(power_on))
-		log_debug("vCPU %u: KVM doesn't take MSR 0x%x", cpu->index, power_on[set].index);
-	return 0;
+	memset(&xsave, 0, sizeof(xsave));
+	memcpy((uint8_t *)xsave.region + XSAVE_FCW, &fcw, sizeof(fcw));
+	memcpy((uint8_t *)xsave.region + XSAVE_MXCSR, &mxcsr, sizeof(mxcsr));
+	memcpy((uint8_t *)xsave.region + XSAVE_XSTATE_BV, &present, sizeof(present));
+	return cpu_ioctl(cpu, KVM_SET_XSAVE, &xsave, "KVM_SET_XSAVE");
 }
 
 static int cpu_set_power_on_state(struct kvm_cpu *cpu)
@@ -138,12 +121,14 @@ static int cpu_set_power_on_state(struct kvm_cpu *cpu)
 		if (!result)
 			result = cpu_ioctl(cpu, KVM_SET_DEBUGREGS, &arch->debug, "KVM_SET_DEBUGREGS");
 		if (!result && arch->has_xcrs)
+			result = cpu_clear_xsave(cpu);
+		if (!result && arch->has_xcrs)
 			result = cpu_ioctl(cpu, KVM_SET_XCRS, &arch->xcrs, "KVM_SET_XCRS");
 	}
 	if (!result)
 		result = cpu_ioctl(cpu, KVM_SET_FPU, &fpu, "KVM_SET_FPU");
 	if (!result)
-		result = cpu_set_msrs(cpu);
+		result = msr_set_power_on(cpu, arch->has_run);
 	if (!result)
 		result = cpu_ioctl(cpu, KVM_SET_LAPIC, &arch->lapic, "KVM_SET_LAPIC");
 	arch->has_run = true;

@@ -77,8 +77,11 @@ static int vm_take_power_on_state(struct kvm *kvm, struct x86_vm *vm)
 
 int arch_vm_reset(struct kvm *kvm)
 {
+	struct kvm_clock_data clock = { .clock = 0 };
 	struct x86_vm *vm = x86_vm(kvm);
 
+	if (kvm_check_extension(kvm, KVM_CAP_ADJUST_CLOCK) > 0 && ioctl(kvm->vm_fd, KVM_SET_CLOCK, &clock) < 0)
+		return log_errno(errno, "reset: KVM_SET_CLOCK");
 	for (unsigned int i = 0; i < ARRAY_SIZE(vm->chips); i++)
 		if (ioctl(kvm->vm_fd, KVM_SET_IRQCHIP, &vm->chips[i]) < 0)
 			return log_errno(errno, "reset: KVM_SET_IRQCHIP");
