@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Tests what firmware tells a kernel: ACPI tables and the AML inside, the MP table, and CPUID's topology. Needs
+ * no KVM; where iasl is installed, it must understand every table.
+ */
+#include <linux/kvm.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/unit/board.h"
+#include "kvm/acpi-power.h"
+#include "kvm/x86.h"
+#include "x86/aml.h"
+#include "x86/cpuid.h"
+#include "x86/mptable.h"
+
+static struct kvm *kvm;
+static struct region ram;
+static uint8_t *host;
+
+static void set_up(void)
+{
+	kvm = board_create();
+	host = mmap(NULL, MIB(1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(host, MAP_FAILED);
+	ram = (struct region){ .kind = REGION_RAM, .name = "ram", .size = MIB(1), .host = host, .fd = -1 };
+	ck_assert_int_eq(region_add(&kvm->memory, &ram, 0, 0), 0);
+	kvm->cpu_count = 1;
+}
+
+static void tear_down(void)
+{
+	board_destroy(kvm);
+	munmap(host, MIB(1));
+}
+
+static uint32_t get(const uint8_t *at, unsigned int bytes)
+{
+	uint32_t value = 0;
+
+	for (unsigned int i = 0; i < bytes; i++)
+		value |= (uint32_t)at[i] << (8 * i);
+	return value;
+}
+
+static uint8_t sum(const uint8_t *data, size_t length)
+{
+	uint8_t total = 0;
+
+	for (size_t i = 0; i < length; i++)
+		total = (uint8_t)(total + data[i]);
+	return total;
+}
+
+/* ---- ACPI ---- */
+
+static void load_tables(unsigned int cpus)
+{
+	kvm->cpu_count = cpus;
+	board_add(kvm, "acpi_init");
+	for (struct firmware *at = kvm->firmware; at; at = at->next)
+		ck_assert_int_eq(at->load(kvm), 0);
+}
+
+/* A pointer from one table to another must stay in the reserved area; so must the whole table, with a right sum. */
+static const uint8_t *table_at(uint64_t address)
+{
+	const uint8_t *table;
+
+	ck_assert_uint_ge(address, X86_TABLES);
+	ck_assert_uint_lt(address, X86_MP_TABLE - 36);
+	table = host + address;
+	ck_assert_uint_le(address + get(table + 4, 4), X86_MP_TABLE);
+	if (memcmp(table, "FACS", 4) != 0)
+		ck_assert_uint_eq(sum(table, get(table + 4, 4)), 0);
+	return table;
+}
+
+/* From the RSDP by way of the XSDT, as a kernel does; NULL if there is none. */
+static const uint8_t *table_find(const char *signature)
+{
+	const uint8_t *rsdp = host + X86_TABLES, *xsdt, *table;
+
+	ck_assert_mem_eq(rsdp, "RSD PTR ", 8);
+	ck_assert_uint_eq(sum(rsdp, 20), 0);
+	ck_assert_uint_eq(sum(rsdp, 36), 0);
+	xsdt = table_at(get(rsdp + 24, 4));
+	ck_assert_mem_eq(xsdt, "XSDT", 4);
+	for (uint32_t at = 36; at < get(xsdt + 4, 4); at += 8) {
+		table = table_at(get(xsdt + at, 4));
+		if (!memcmp(table, signature, 4))
+			return table;
+	}
+	return NULL;
+}
+
+static unsigned int madt_count(const uint8_t *madt, uint8_t type)
+{
+	unsigned int count = 0;
+	uint32_t at = 44;
+
+	for (; at < get(madt + 4, 4); at += madt[at + 1]) {
+		ck_assert_uint_ge(madt[at + 1], 2);
+		count += madt[at] == type;
+	}
+	ck_assert_uint_eq(at, get(madt + 4, 4));
+	return count;
+}
+
+START_TEST(fadt_points_at_the_dsdt_and_the_power_ports)
+{
+	const uint8_t *fadt;
+
+	board_add(kvm, "acpi_power_init");
+	load_tables(1);
+
+	fadt = table_find("FACP");
+	ck_assert_ptr_nonnull(fadt);
+	ck_assert_mem_eq(table_at(get(fadt + 40, 4)), "DSDT", 4);
+	ck_assert_uint_eq(get(fadt + 140, 4), get(fadt + 40, 4));
+	ck_assert_mem_eq(table_at(get(fadt + 36, 4)), "FACS", 4);
+	ck_assert_uint_eq(get(fadt + 36, 4) % 64, 0);
+	ck_assert_uint_eq(get(fadt + 46, 2), ACPI_SCI_GSI);
+	ck_assert_uint_eq(get(fadt + 56, 4), ACPI_PM1A_EVENT_PORT);
+	ck_assert_uint_eq(get(fadt + 64, 4), ACPI_PM1A_CONTROL_PORT);
+	ck_assert_uint_eq(get(fadt + 120, 4), ACPI_RESET_PORT);
+	ck_assert_uint_eq(fadt[128], ACPI_RESET_VALUE);
+	ck_assert_msg(get(fadt + 112, 4) & BIT(10), "reset isn't announced");
+	ck_assert_msg(!(get(fadt + 112, 4) & BIT(4)), "a power button of fixed hardware has its flag clear");
+	ck_assert_msg(!(get(fadt + 109, 2) & BIT(1)), "kernels would probe the keyboard controller for half a second");
+}
+END_TEST
+
+START_TEST(madt_lists_every_processor)
+{
+	static const unsigned int counts[] = { 1, 2, 64, 255, 300, 1024 };
+	const uint8_t *madt;
+
+	load_tables(counts[_i]);
+
+	madt = table_find("APIC");
+	ck_assert_ptr_nonnull(madt);
+	ck_assert_uint_eq(madt_count(madt, 0), MIN(counts[_i], 255U));
+	ck_assert_uint_eq(madt_count(madt, 9), counts[_i] - MIN(counts[_i], 255U));
+	ck_assert_uint_eq(madt_count(madt, 1), 1);
+	ck_assert_uint_eq(madt_count(madt, 2), 2);
+	ck_assert_uint_eq(madt_count(madt, 4), 1);
+}
+END_TEST
+
+START_TEST(mcfg_is_there_with_a_pci_bus_only)
+{
+	const uint8_t *mcfg;
+
+	load_tables(1);
+	ck_assert_ptr_null(table_find("MCFG"));
+	board_destroy(kvm);
+	munmap(host, MIB(1));
+	set_up();
+
+	board_add(kvm, "pci_init");
+	load_tables(1);
+
+	mcfg = table_find("MCFG");
+	ck_assert_ptr_nonnull(mcfg);
+	ck_assert_uint_eq(get(mcfg + 44, 4), X86_ECAM);
+	ck_assert_uint_eq(mcfg[54], 0);
+	ck_assert_uint_eq(mcfg[55], 255);
+}
+END_TEST
+
+/* Runs a shell command; its exit status. */
+static int run(const char *command)
+{
+	int status = system(command);
+
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* In the folder that the test is in: taken apart without a complaint, a DSDT put together again. */
+static void assert_iasl(const uint8_t *table)
+{
+	FILE *out = fopen("table.aml", "w");
+
+	ck_assert_ptr_nonnull(out);
+	ck_assert_uint_eq(fwrite(table, 1, get(table + 4, 4), out), get(table + 4, 4));
+	fclose(out);
+	ck_assert_msg(!run("iasl -d table.aml > log 2>&1"), "iasl -d fails on %.4s", (const char *)table);
+	ck_assert_msg(run("grep -E 'Error|Warning|Invalid' log") == 1, "%.4s", (const char *)table);
+	ck_assert_msg(run("grep -E 'Invalid|ncorrect|Unknown|\\*\\*\\*' table.dsl") == 1, "%.4s", (const char *)table);
+	if (!memcmp(table, "DSDT", 4))
+		ck_assert_msg(!run("iasl table.dsl > log 2>&1 && grep -q ' 0 Errors, 0 Warnings' log || ! cat log"),
+			      "iasl finds fault with the DSDT");
+}
+
+START_TEST(iasl_understands_every_table)
+{
+	static const char *const signatures[] = { "FACP", "APIC", "MCFG" };
+	static struct platform_device devices[] = {
+		{ .acpi_hid = "LNRO0005", .base = X86_PLATFORM_MMIO, .size = 0x200, .gsi = 5, .trigger = IRQ_EDGE },
+		{ .acpi_hid = "LNRO0005", .base = X86_PLATFORM_MMIO + 0x200, .size = 0x200, .gsi = 23, .trigger = IRQ_LEVEL },
+	};
+	char folder[] = "/tmp/lkvm-test-acpi.XXXXXX";
+
+	if (run("command -v iasl > /dev/null")) {
+		printf("SKIP iasl_understands_every_table: no iasl\n");
+		return;
+	}
+	board_add(kvm, "pci_init");
+	board_add(kvm, "acpi_power_init");
+	board_add(kvm, "serial_isa_init");
+	board_add(kvm, "rtc_init");
+	for (size_t i = 0; i < ARRAY_SIZE(devices); i++)
+		platform_device_add(kvm, &devices[i]);
+	load_tables(300);
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(chdir(folder), 0);
+
+	for (size_t i = 0; i < ARRAY_SIZE(signatures); i++)
+		assert_iasl(table_find(signatures[i]));
+	assert_iasl(table_at(get(table_find("FACP") + 40, 4)));
+
+	ck_assert_int_eq(run("rm -f table.aml table.dsl log"), 0);
+	ck_assert_int_eq(chdir("/"), 0);
+	ck_assert_int_eq(rmdir(folder), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(devices); i++)
+		platform_device_del(kvm, &devices[i]);
+}
+END_TEST
+
+/* ---- AML ---- */
+
+static void assert_aml(struct aml *aml, const void *want, size_t length)
+{
+	ck_assert(!aml->failed);
+	ck_assert_uint_eq(aml->length, length);
+	ck_assert_mem_eq(aml->data, want, length);
+	aml_free(aml);
+}
+
+START_TEST(integers_take_the_shortest_form)
+{
+	static const struct {
+		uint64_t value;
+		uint8_t want[9];
+		size_t length;
+	} cases[] = {
+		{ 0, { 0x00 }, 1 },
+		{ 1, { 0x01 }, 1 },
+		{ 2, { 0x0a, 2 }, 2 },
+		{ 0xff, { 0x0a, 0xff }, 2 },
+		{ 0x100, { 0x0b, 0x00, 0x01 }, 3 },
+		{ 0x10000, { 0x0c, 0, 0, 1, 0 }, 5 },
+		{ 0x100000000, { 0x0e, 0, 0, 0, 0, 1, 0, 0, 0 }, 9 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct aml aml = { 0 };
+
+		aml_integer(&aml, cases[i].value);
+		assert_aml(&aml, cases[i].want, cases[i].length);
+	}
+}
+END_TEST
+
+START_TEST(an_eisa_id_is_packed_into_a_double_word)
+{
+	static const uint8_t pnp0a08[] = { 0x0c, 0x41, 0xd0, 0x0a, 0x08 };
+	struct aml aml = { 0 };
+
+	aml_eisaid(&aml, "PNP0A08");
+
+	assert_aml(&aml, pnp0a08, sizeof(pnp0a08));
+}
+END_TEST
+
+/* PkgLength counts itself: ACPI 6.5, 20.2.4. */
+START_TEST(package_lengths_count_their_own_bytes)
+{
+	static const size_t bodies[] = { 1, 40, 58, 59, 60, 61, 62, 63, 64, 4000, 4085, 4090, 4095, 5000 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
+		struct aml aml = { 0 };
+		size_t mark = aml_device_begin(&aml, "DEV0"), at = 2, length, bytes;
+
+		for (size_t n = 0; n < bodies[i]; n++)
+			aml_byte(&aml, 0xa3);
+		aml_end(&aml, mark);
+
+		ck_assert(!aml.failed);
+		ck_assert_uint_eq(aml.data[0], 0x5b);
+		ck_assert_uint_eq(aml.data[1], 0x82);
+		bytes = aml.data[at] >> 6;
+		length = bytes ? aml.data[at] & 0xf : aml.data[at] & 0x3f;
+		for (size_t n = 0; n < bytes; n++)
+			length |= (size_t)aml.data[at + 1 + n] << (4 + 8 * n);
+		ck_assert_uint_eq(length, aml.length - 2);
+		ck_assert_mem_eq(aml.data + at + 1 + bytes, "DEV0", 4);
+		aml_free(&aml);
+	}
+}
+END_TEST
+
+/* ---- the MP table ---- */
+
+START_TEST(the_mp_table_adds_up)
+{
+	static const unsigned int counts[] = { 1, 64, 255, 300 };
+	static const uint8_t sizes[] = { 20, 8, 8, 8, 8 };
+	const uint8_t *table, *end;
+	unsigned int entries = 0, cpus = 0;
+	struct aml out = { 0 };
+
+	kvm->cpu_count = counts[_i];
+	board_add(kvm, "pci_init");
+	mp_table_build(kvm, &out);
+
+	ck_assert(!out.failed);
+	ck_assert_mem_eq(out.data, "_MP_", 4);
+	ck_assert_uint_eq(sum(out.data, 16), 0);
+	ck_assert_uint_eq(get(out.data + 4, 4), X86_MP_TABLE + 16);
+	table = out.data + 16;
+	ck_assert_uint_eq(get(table + 4, 2), out.length - 16);
+	ck_assert_uint_eq(sum(table, out.length - 16), 0);
+	end = out.data + out.length;
+	for (const uint8_t *at = table + 44; at < end; at += sizes[*at], entries++) {
+		ck_assert_uint_lt(*at, ARRAY_SIZE(sizes));
+		cpus += *at == 0;
+		if (*at == 3)
+			ck_assert_uint_lt(at[7], X86_IRQ_LINES);
+	}
+	ck_assert_uint_eq(entries, get(table + 34, 2));
+	ck_assert_uint_eq(cpus, MIN(counts[_i], 255U));
+	ck_assert_uint_le(out.length, X86_BIOS - X86_MP_TABLE);
+	aml_free(&out);
+}
+END_TEST
+
+/* ---- CPUID ---- */
+
+#define CPUID_ENTRIES	16
+
+struct cpuid_case {
+	struct kvm_cpuid2 head;
+	struct kvm_cpuid_entry2 entries[CPUID_ENTRIES + CPUID_SPARE];
+};
+
+static struct kvm_cpuid_entry2 *leaf(struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index)
+{
+	for (uint32_t i = 0; i < cpuid->nent; i++)
+		if (cpuid->entries[i].function == function && cpuid->entries[i].index == index)
+			return &cpuid->entries[i];
+	return NULL;
+}
+
+/* As a host with a topology of its own gives it. */
+static struct kvm_cpuid2 *host_leaves(void)
+{
+	static const struct kvm_cpuid_entry2 leaves[] = {
+		{ .function = 0, .eax = 0x1f },
+		{ .function = 1, .ebx = 0x17400800, .ecx = 0x01000001, .edx = 0x0f8bfbff },
+		{ .function = 4, .index = 0, .flags = 1, .eax = 0xfc004121 },
+		{ .function = 4, .index = 3, .flags = 1, .eax = 0xfc1fc163 },
+		{ .function = 0xa, .eax = 0x07300002 },
+		{ .function = 0xb, .index = 0, .flags = 1, .eax = 7, .ebx = 99, .edx = 77 },
+		{ .function = 0x1f, .index = 0, .flags = 1, .eax = 7, .ebx = 99, .edx = 77 },
+		{ .function = 0x40000000, .eax = 0x40000001, .ebx = 0x4b4d564b, .ecx = 0x564b4d56, .edx = 0x4d },
+		{ .function = 0x80000008, .eax = 0x3030, .ecx = 0x703f },
+		{ .function = 0x8000001e, .eax = 55, .ebx = 0x1ff },
+	};
+	struct cpuid_case *made = calloc(1, sizeof(*made));
+
+	ck_assert_ptr_nonnull(made);
+	made->head.nent = ARRAY_SIZE(leaves);
+	memcpy(made->entries, leaves, sizeof(leaves));
+	return &made->head;
+}
+
+START_TEST(identity_and_topology_follow_the_machine)
+{
+	static const struct {
+		struct cpu_topology topology;
+		uint32_t apic_id, thread_bits, all_bits;
+	} cases[] = {
+		{ { 1, 1, 1 }, 0, 0, 0 },
+		{ { 1, 2, 1 }, 1, 0, 1 },
+		{ { 1, 3, 1 }, 2, 0, 2 },
+		{ { 2, 4, 1 }, 5, 1, 3 },
+		{ { 1, 64, 1 }, 63, 0, 6 },
+		{ { 1, 255, 1 }, 254, 0, 8 },
+	};
+	const struct cpu_topology *topology = &cases[_i].topology;
+	unsigned int logical = topology->threads * topology->cores;
+	struct kvm_cpuid2 *cpuid = host_leaves();
+	const struct kvm_cpuid_entry2 *one;
+
+	ck_assert_int_eq(cpuid_fill(cpuid, CPUID_ENTRIES + CPUID_SPARE, topology, cases[_i].apic_id, true), 0);
+
+	one = leaf(cpuid, 1, 0);
+	ck_assert_uint_eq(one->ebx >> 24, cases[_i].apic_id);
+	ck_assert_uint_ge((one->ebx >> 16) & 0xff, MIN(logical, 255U));
+	ck_assert_uint_eq((one->edx >> 28) & 1, logical > 1);
+	ck_assert_msg(one->ecx >> 31, "the hypervisor bit is missing");
+	for (unsigned int i = 0; i < 2; i++) {
+		const uint32_t function = i ? 0x1f : 0xb;
+
+		ck_assert_uint_eq(leaf(cpuid, function, 0)->eax, cases[_i].thread_bits);
+		ck_assert_uint_eq(leaf(cpuid, function, 0)->ebx, topology->threads);
+		ck_assert_uint_eq(leaf(cpuid, function, 0)->ecx, 0x100);
+		ck_assert_uint_eq(leaf(cpuid, function, 1)->eax, cases[_i].all_bits);
+		ck_assert_uint_eq(leaf(cpuid, function, 1)->ebx, logical);
+		ck_assert_uint_eq(leaf(cpuid, function, 1)->ecx, 0x201);
+		ck_assert_uint_eq(leaf(cpuid, function, 1)->edx, cases[_i].apic_id);
+		ck_assert_uint_eq(leaf(cpuid, function, 2)->ebx, 0);
+	}
+	/* a core's own cache, and the socket's */
+	ck_assert_uint_eq((leaf(cpuid, 4, 0)->eax >> 14) & 0xfff, (1U << cases[_i].thread_bits) - 1);
+	ck_assert_uint_eq((leaf(cpuid, 4, 3)->eax >> 14) & 0xfff, (1U << cases[_i].all_bits) - 1);
+	ck_assert_uint_eq(leaf(cpuid, 0x8000001e, 0)->eax, cases[_i].apic_id);
+	ck_assert_uint_eq(leaf(cpuid, 0x80000008, 0)->ecx & 0xff, MIN(logical - 1, 255U));
+	ck_assert_uint_eq(leaf(cpuid, 0x40000000, 0)->ebx, 0x4b4d564b);
+	free(cpuid);
+}
+END_TEST
+
+START_TEST(a_pmu_without_counters_is_none)
+{
+	struct cpu_topology topology = { 1, 1, 1 };
+	struct kvm_cpuid2 *cpuid = host_leaves();
+
+	ck_assert_int_eq(cpuid_fill(cpuid, CPUID_ENTRIES + CPUID_SPARE, &topology, 0, true), 0);
+
+	ck_assert_uint_eq(leaf(cpuid, 0xa, 0)->eax, 0);
+	free(cpuid);
+}
+END_TEST
+
+START_TEST(cpuid_without_room_is_refused)
+{
+	struct cpu_topology topology = { 1, 1, 1 };
+	struct kvm_cpuid2 *cpuid = host_leaves();
+
+	ck_assert_int_eq(cpuid_fill(cpuid, cpuid->nent, &topology, 0, true), -E2BIG);
+	free(cpuid);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("x86-tables");
+	TCase *tests = tcase_create("tables");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tests, set_up, tear_down);
+	tcase_set_timeout(tests, 60);
+	tcase_add_test(tests, fadt_points_at_the_dsdt_and_the_power_ports);
+	tcase_add_loop_test(tests, madt_lists_every_processor, 0, 6);
+	tcase_add_test(tests, mcfg_is_there_with_a_pci_bus_only);
+	tcase_add_test(tests, iasl_understands_every_table);
+	tcase_add_test(tests, integers_take_the_shortest_form);
+	tcase_add_test(tests, an_eisa_id_is_packed_into_a_double_word);
+	tcase_add_test(tests, package_lengths_count_their_own_bytes);
+	tcase_add_loop_test(tests, the_mp_table_adds_up, 0, 4);
+	tcase_add_loop_test(tests, identity_and_topology_follow_the_machine, 0, 6);
+	tcase_add_test(tests, a_pmu_without_counters_is_none);
+	tcase_add_test(tests, cpuid_without_room_is_refused);
+	suite_add_tcase(suite, tests);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
