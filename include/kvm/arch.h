@@ -52,14 +52,13 @@ int __must_check arch_cpu_nmi(struct kvm_cpu *cpu);
 /** arch_cpu_dump() - registers and code bytes as text to @fd; on the vCPU's thread or while it is parked */
 void arch_cpu_dump(struct kvm_cpu *cpu, int fd);
 
-/** arch_irq_route_default() - fills the routing entries of the lines; returns how many (x86: PIC and IOAPIC) */
+/** arch_irq_route_lines() - fills the routing entries of the lines; returns how many (x86: PIC and IOAPIC) */
 struct kvm_irq_routing_entry;
 size_t arch_irq_route_lines(struct kvm *kvm, struct kvm_irq_routing_entry *entries, size_t max);
-/** arch_irq_line_valid() - whether @gsi may be an irq_line; arch_irq_lines() - one past the highest */
+/** arch_irq_lines() - one past the highest GSI that may be an irq_line, and the first for messages */
 uint32_t arch_irq_lines(void);
 /** arch_irq_alloc_range() - GSIs [*@first, *@first + *@count) that irq_line_alloc() may give to platform devices */
 void arch_irq_alloc_range(uint32_t *first, uint32_t *count);
-/** IRQ_MESSAGE_BASE - first GSI for messages is arch_irq_lines() */
 
 /**
  * arch_irq_route_message() - what an MSI of @address and @data from @device_id is to KVM's routing

@@ -8,7 +8,7 @@
  * call. Lines may share a GSI when all are level.
  *
  * GSI 0 to 23 are lines on x86 (0 to 15 on PIC and IOAPIC, GSI 0 on IOAPIC pin 2, 16 to 23 IOAPIC alone);
- * on arm64 a line's GSI n is SPI n (INTID n + 32). Messages take GSIs from IRQ_MESSAGE_BASE on, and give
+ * on arm64 a line's GSI n is SPI n (INTID n + 32). Messages take GSIs from arch_irq_lines() on, and give
  * them back.
  */
 #ifndef KVM_IRQ_H
