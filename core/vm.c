@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The VM itself: /dev/kvm, the VM fd, the architecture's chips, and guest RAM in a memfd.
+ * The VM itself: /dev/kvm, the VM fd, the architecture's chips, and guest RAM in one shared file.
  *
  * One core_init callback, since each step stands on the one before. Main thread.
  */
@@ -18,6 +18,7 @@
 
 #include "core/irq.h"
 #include "core/memslot.h"
+#include "core/ram-file.h"
 #include "kvm/arch.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
@@ -138,8 +139,11 @@ static int ram_open(struct kvm *kvm, uint64_t *page)
 	*page = huge ? MIB(2) : 4096;
 	if (huge && path && *path)
 		return ram_open_hugetlbfs(path, page);
-	fd = memfd_create("lkvm-ram", MFD_CLOEXEC | (huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0U));
-	return fd < 0 ? log_errno(errno, "guest memory") : fd;
+	if (huge)
+		fd = memfd_create("lkvm-ram", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+	else
+		fd = ram_file_open();
+	return fd < 0 ? log_errno(huge ? errno : -fd, "guest memory") : fd;
 }
 
 /* Aligned for 2 MiB pages, so that KVM and the host can map it by those. */
