@@ -34,7 +34,9 @@
 #define X86_PCI_HOLE		0xc0000000ULL	/* RAM ends here and goes on at 4 GiB */
 #define X86_PCI_MMIO32_SIZE	0x20000000ULL
 #define X86_ECAM		0xe0000000ULL
-#define X86_ECAM_SIZE		0x10000000ULL
+/* Room for 256 buses, but Linux probes all 32 slots of each that MCFG names through conf1, an exit apiece. */
+#define X86_ECAM_SIZE		(X86_PCI_BUSES * 0x100000ULL)
+#define X86_PCI_BUSES		1
 #define X86_PLATFORM_MMIO	0xf0000000ULL	/* virtio-mmio */
 #define X86_PLATFORM_MMIO_SIZE	0x00010000ULL
 #define X86_IOAPIC		0xfec00000ULL
