@@ -5,6 +5,7 @@
  * Built once at firmware_init, when every device exists, and copied into RAM before each start.
  */
 #include <string.h>
+#include <sys/mman.h>
 
 #include "kvm/acpi-power.h"
 #include "kvm/arch.h"
@@ -19,7 +20,7 @@ static const char acpi_key[] = "ACPI tables";
 
 struct acpi {
 	struct firmware firmware;
-	uint8_t data[ACPI_TABLES_SIZE];
+	uint8_t *data;			/* ACPI_TABLES_SIZE bytes, of which those past length are untouched pages */
 	size_t length;
 	uint64_t tables[8];		/* for the XSDT */
 	size_t table_count;
@@ -295,6 +296,25 @@ static void acpi_build(struct kvm *kvm, struct acpi *acpi)
 
 /* ---- registration ---- */
 
+static void acpi_free(struct acpi *acpi)
+{
+	munmap(acpi->data, ACPI_TABLES_SIZE);
+	free(acpi);
+}
+
+static struct acpi *acpi_new(void)
+{
+	struct acpi *acpi = calloc(1, sizeof(*acpi));
+
+	if (!acpi)
+		return NULL;
+	acpi->data = mmap(NULL, ACPI_TABLES_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (acpi->data != MAP_FAILED)
+		return acpi;
+	free(acpi);
+	return NULL;
+}
+
 static int acpi_load(struct kvm *kvm)
 {
 	struct acpi *acpi = kvm_get_state(kvm, acpi_key);
@@ -307,8 +327,8 @@ static void acpi_exit(struct kvm *kvm)
 	struct acpi *acpi = kvm_get_state(kvm, acpi_key);
 
 	/* Taking state away can't fail: only a new key needs memory. */
-	if (!kvm_set_state(kvm, acpi_key, NULL))
-		free(acpi);
+	if (acpi && !kvm_set_state(kvm, acpi_key, NULL))
+		acpi_free(acpi);
 }
 
 static int acpi_init(struct kvm *kvm)
@@ -318,17 +338,17 @@ static int acpi_init(struct kvm *kvm)
 
 	if (kvm->ram[0].size < X86_TABLES_END)
 		return INIT_SKIP;
-	acpi = calloc(1, sizeof(*acpi));
+	acpi = acpi_new();
 	if (!acpi)
 		return log_errno(ENOMEM, "ACPI tables");
 	acpi_build(kvm, acpi);
 	if (acpi->full) {
-		free(acpi);
+		acpi_free(acpi);
 		return log_error(ENOSPC, "ACPI tables: more than %llu KiB", (unsigned long long)ACPI_TABLES_SIZE >> 10);
 	}
 	result = kvm_set_state(kvm, acpi_key, acpi);
 	if (result) {
-		free(acpi);
+		acpi_free(acpi);
 		return result;
 	}
 	acpi->firmware = (struct firmware){ .name = "acpi", .load = acpi_load };

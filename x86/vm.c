@@ -9,6 +9,7 @@
 
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include "kvm/log.h"
 #include "kvm/x86.h"
@@ -140,6 +141,8 @@ int arch_ram_layout(struct kvm *kvm)
 {
 	uint64_t low = ram_below_hole(kvm);
 
+	/* A few tables and trampolines are all that lies in the first 2 MiB: to clear a whole page for them takes longer. */
+	madvise(kvm->ram_host, MIN(low, MIB(2)), MADV_NOHUGEPAGE);
 	kvm->ram[0] = (struct ram_range){ .base = 0, .size = low, .offset = 0 };
 	kvm->ram_count = 1;
 	if (kvm->ram_size > low)
