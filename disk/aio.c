@@ -19,6 +19,9 @@
 #define AIO_BATCH	64
 #define AIO_LOOK_NS	1000000ULL
 #define AIO_RING_MAGIC	0xa10a10a1
+/* A guest chooses the size of its requests, but not how much memory they take here. */
+#define BOUNCE_BYTES	MIB(1)		/* a longer request goes through in pieces */
+#define BOUNCES		16		/* at once; what is more waits */
 
 /* The head of the completion ring (fs/aio.c); an io_context_t points at it since Linux 2.6. */
 struct aio_ring {
@@ -34,8 +37,9 @@ struct disk_aio {
 	struct event_source source;
 	struct event_timer look;
 	unsigned int in_flight;		/* submitted, not reaped */
+	unsigned int bounces;
 	bool reaping;
-	struct disk_request *waiting, **waiting_tail;	/* the kernel had no room */
+	struct disk_request *waiting, **waiting_tail;	/* the kernel had no room, or there are bounces enough */
 };
 
 _Static_assert(sizeof(struct iocb) <= sizeof(((struct disk_request *)0)->engine_data), "the control block fits");
@@ -57,50 +61,80 @@ static bool request_aligned(const struct disk_request *request)
 	return true;
 }
 
+/* Moves the bounce buffer's part of the request: to it (@out) or from it. */
 static void bounce_copy(struct disk_request *request, bool out)
 {
+	size_t left = request->bounce_iov.iov_len, skip = request->bounced;
 	char *at = request->bounce;
 
-	for (unsigned int i = 0; i < request->iov_count; i++) {
-		if (out)
-			memcpy(at, request->iov[i].iov_base, request->iov[i].iov_len);
-		else
-			memcpy(request->iov[i].iov_base, at, request->iov[i].iov_len);
-		at += request->iov[i].iov_len;
+	for (unsigned int i = 0; i < request->iov_count && left; i++) {
+		size_t skipped = MIN(skip, request->iov[i].iov_len);
+		size_t part = MIN(request->iov[i].iov_len - skipped, left);
+		char *guest = (char *)request->iov[i].iov_base + skipped;
+
+		memcpy(out ? at : guest, out ? guest : at, part);
+		skip -= skipped;
+		at += part;
+		left -= part;
 	}
 }
 
-static int bounce_make(struct disk_request *request)
+static int bounce_make(struct disk_aio *aio, struct disk_request *request)
 {
-	if (posix_memalign(&request->bounce, 4096, request->length))
+	size_t length = MIN(request->length - request->bounced, BOUNCE_BYTES);
+
+	if (aio->bounces == BOUNCES)
+		return -EAGAIN;
+	if (posix_memalign(&request->bounce, 4096, length))
 		return -ENOMEM;
-	request->bounce_iov = (struct iovec){ request->bounce, request->length };
+	aio->bounces++;
+	request->bounce_iov = (struct iovec){ request->bounce, length };
 	if (request->op == DISK_WRITE)
 		bounce_copy(request, true);
 	return 0;
+}
+
+static void bounce_free(struct disk_aio *aio, struct disk_request *request)
+{
+	free(request->bounce);
+	request->bounce = NULL;
+	aio->bounces--;
 }
 
 /* ---- completion ---- */
 
 static int request_result(const struct disk_request *request, long result)
 {
+	uint64_t wanted = request->bounce ? request->bounce_iov.iov_len : request->length;
+
 	if (result < 0)
 		return (int)result;
 	/* Short: the file was cut behind our back, or the medium is full. */
-	if (request->op != DISK_FLUSH && (uint64_t)result != request->length)
+	if (request->op != DISK_FLUSH && (uint64_t)result != wanted)
 		return request->op == DISK_WRITE ? -ENOSPC : -EIO;
 	return 0;
 }
 
-static void aio_finish(struct disk_request *request, long result)
+static void aio_keep(struct disk_aio *aio, struct disk_request *request)
+{
+	request->next = NULL;
+	*aio->waiting_tail = request;
+	aio->waiting_tail = &request->next;
+}
+
+static void aio_finish(struct disk_aio *aio, struct disk_request *request, long result)
 {
 	int error = request_result(request, result);
 
 	if (request->bounce) {
 		if (!error && request->op == DISK_READ)
 			bounce_copy(request, false);
-		free(request->bounce);
-		request->bounce = NULL;
+		request->bounced += request->bounce_iov.iov_len;
+		bounce_free(aio, request);
+		if (!error && request->bounced < request->length) {
+			aio_keep(aio, request);
+			return;
+		}
 	}
 	disk_complete(request, error);
 }
@@ -141,7 +175,7 @@ static void aio_reap(struct disk_aio *aio, bool wait)
 	while (aio->in_flight && aio_take(aio, &event, wait && !any)) {
 		aio->in_flight--;
 		any = true;
-		aio_finish(event.data, (long)event.res);
+		aio_finish(aio, event.data, (long)event.res);
 	}
 	aio->reaping = false;
 	if (any)
@@ -155,22 +189,23 @@ static int aio_prepare(struct disk_aio *aio, struct disk_request *request)
 	struct disk *disk = request->disk;
 	struct iocb *iocb = request_iocb(request);
 	const struct iovec *iov = request->iov;
-	int count = (int)request->iov_count;
+	int count = (int)request->iov_count, result;
 
 	request->bounce = NULL;
 	if (request->op == DISK_FLUSH) {
 		io_prep_fdsync(iocb, disk->fd);
 	} else {
 		if (disk->direct && !request_aligned(request)) {
-			if (bounce_make(request))
-				return -ENOMEM;
+			result = bounce_make(aio, request);
+			if (result)
+				return result;
 			iov = &request->bounce_iov;
 			count = 1;
 		}
 		if (request->op == DISK_READ)
-			io_prep_preadv(iocb, disk->fd, iov, count, (long long)request->offset);
+			io_prep_preadv(iocb, disk->fd, iov, count, (long long)(request->offset + request->bounced));
 		else
-			io_prep_pwritev(iocb, disk->fd, iov, count, (long long)request->offset);
+			io_prep_pwritev(iocb, disk->fd, iov, count, (long long)(request->offset + request->bounced));
 		if (request->op == DISK_WRITE && request->fua)
 			iocb->aio_rw_flags = RWF_DSYNC;
 	}
@@ -180,28 +215,29 @@ static int aio_prepare(struct disk_aio *aio, struct disk_request *request)
 	return 0;
 }
 
-/* A file system without asynchronous flush gets a plain one. */
-static void aio_refused(struct disk_aio *aio, struct disk_request *request, int error)
+/* Returns whether the request is done. A file system without asynchronous flush has the worker do it, from now on. */
+static bool aio_refused(struct disk_aio *aio, struct disk_request *request, int error)
 {
-	if (request->op == DISK_FLUSH && (error == -EINVAL || error == -EOPNOTSUPP))
-		error = fdatasync(aio->disk->fd) < 0 ? -errno : 0;
-	aio_finish(request, error);
+	if (request->op == DISK_FLUSH && (error == -EINVAL || error == -EOPNOTSUPP)) {
+		aio->disk->flush_by_worker = true;
+		disk_worker_submit(aio->disk, request);
+		return false;
+	}
+	aio_finish(aio, request, error);
+	return true;
 }
 
-static void aio_keep(struct disk_aio *aio, struct iocb **iocbs, int count)
+/* Unprepared again, for aio_retry(). */
+static void aio_take_back(struct disk_aio *aio, struct disk_request *request)
 {
-	for (int i = 0; i < count; i++) {
-		struct disk_request *request = iocbs[i]->data;
-
-		request->next = NULL;
-		*aio->waiting_tail = request;
-		aio->waiting_tail = &request->next;
-	}
+	if (request->bounce)
+		bounce_free(aio, request);
+	aio_keep(aio, request);
 }
 
 static void aio_send(struct disk_aio *aio, struct iocb **iocbs, int count)
 {
-	bool refused = false;
+	bool done = false;
 
 	while (count) {
 		int sent = io_submit(aio->context, count, iocbs);
@@ -209,12 +245,12 @@ static void aio_send(struct disk_aio *aio, struct iocb **iocbs, int count)
 		if (sent == -EINTR)
 			continue;
 		if (sent == -EAGAIN && aio->in_flight) {
-			aio_keep(aio, iocbs, count);
+			for (int i = 0; i < count; i++)
+				aio_take_back(aio, iocbs[i]->data);
 			break;
 		}
 		if (sent <= 0) {
-			aio_refused(aio, iocbs[0]->data, sent ? sent : -EIO);
-			refused = true;
+			done |= aio_refused(aio, iocbs[0]->data, sent ? sent : -EIO);
 			sent = 1;
 		} else {
 			aio->in_flight += (unsigned int)sent;
@@ -222,7 +258,7 @@ static void aio_send(struct disk_aio *aio, struct iocb **iocbs, int count)
 		iocbs += sent;
 		count -= sent;
 	}
-	if (refused)
+	if (done)
 		disk_batch_done(aio->disk);
 }
 
@@ -230,22 +266,32 @@ static void aio_submit_list(struct disk_aio *aio, struct disk_request *requests)
 {
 	struct iocb *iocbs[AIO_BATCH];
 	struct disk_request *next;
+	bool failed = false;
 	int count = 0;
 
 	for (struct disk_request *request = requests; request; request = next) {
+		int result = aio_prepare(aio, request);
+
 		next = request->next;
-		if (aio_prepare(aio, request)) {
-			aio_finish(request, -ENOMEM);
+		if (result == -EAGAIN) {
+			aio_keep(aio, request);
+			continue;
+		}
+		if (result) {
+			aio_finish(aio, request, result);
+			failed = true;
 			continue;
 		}
 		iocbs[count++] = request_iocb(request);
-		if (count == AIO_BATCH || !next) {
+		if (count == AIO_BATCH) {
 			aio_send(aio, iocbs, count);
 			count = 0;
 		}
 	}
 	if (count)
 		aio_send(aio, iocbs, count);
+	if (failed)
+		disk_batch_done(aio->disk);
 }
 
 static void aio_retry(struct disk_aio *aio)
@@ -260,8 +306,11 @@ static void aio_retry(struct disk_aio *aio)
 
 void disk_aio_submit(struct disk *disk, struct disk_request *requests)
 {
+	for (struct disk_request *request = requests; request; request = request->next)
+		request->bounced = 0;
 	aio_submit_list(disk->aio, requests);
 	aio_reap(disk->aio, false);
+	aio_retry(disk->aio);
 	/* What was asked for without an eventfd is there already, but for odd file systems. */
 	if (!disk->direct && !disk->info.block_device && disk->aio->in_flight && !disk->aio->reaping)
 		event_timer_set(&disk->aio->look, event_now_ns() + AIO_LOOK_NS);

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -103,32 +104,45 @@ static int disk_open_refused(const struct disk_options *options, int error)
 	}
 }
 
-static int disk_check_kind(const struct disk_options *options, struct stat *status)
+static int disk_check_kind(struct disk *disk)
 {
-	if (stat(options->path, status))
-		return disk_open_refused(options, errno);
-	if (S_ISDIR(status->st_mode))
+	struct stat status;
+
+	if (fstat(disk->fd, &status))
+		return log_errno(errno, "disk '%s'", disk->path);
+	if (S_ISDIR(status.st_mode))
 		return log_error(EISDIR, "disk '%s': a folder as a disk is not built yet (storage); give an image or a block device",
-				 options->path);
-	if (!S_ISREG(status->st_mode) && !S_ISBLK(status->st_mode))
-		return log_error(EINVAL, "disk '%s': neither a file nor a block device", options->path);
+				 disk->path);
+	if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
+		return log_error(EINVAL, "disk '%s': neither a file nor a block device", disk->path);
+	disk->info.block_device = S_ISBLK(status.st_mode);
 	return 0;
 }
 
+/*
+ * What it is can be told for sure once it is open only: O_PATH neither waits for a FIFO's other end nor wakes a
+ * device, and the descriptor is then opened for use, whatever the name means by now.
+ */
 static int disk_open_file(struct disk *disk, const struct disk_options *options)
 {
-	struct stat status;
-	int result = disk_check_kind(options, &status), flags;
+	int flags = O_CLOEXEC | (options->read_only ? O_RDONLY : O_RDWR) | (options->direct ? O_DIRECT : 0);
+	_cleanup_close_ int path_fd = -1;
+	char name[32];
+	int result;
 
+	disk->fd = open(options->path, O_PATH | O_CLOEXEC);
+	if (disk->fd < 0)
+		return disk_open_refused(options, errno);
+	result = disk_check_kind(disk);
 	if (result)
 		return result;
-	disk->info.block_device = S_ISBLK(status.st_mode);
 	disk->info.read_only = options->read_only;
-	flags = O_CLOEXEC | (options->read_only ? O_RDONLY : O_RDWR) | (options->direct ? O_DIRECT : 0);
 	/* Exclusive on a block device means: not while it is mounted. */
 	if (disk->info.block_device && !options->read_only)
 		flags |= O_EXCL;
-	disk->fd = open(options->path, flags);
+	path_fd = disk->fd;
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", path_fd);
+	disk->fd = open(name, flags);
 	if (disk->fd < 0)
 		return disk_open_refused(options, errno);
 	return disk_lock(disk);

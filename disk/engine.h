@@ -27,6 +27,7 @@ struct disk {
 	unsigned int in_flight;
 	struct disk_aio *aio;
 	struct disk_worker *worker;
+	bool flush_by_worker;		/* its file system has no asynchronous one */
 };
 
 /**
@@ -73,7 +74,7 @@ void disk_aio_submit(struct disk *disk, struct disk_request *requests);
 /** disk_aio_wait() - blocks until at least one is complete */
 void disk_aio_wait(struct disk *disk);
 
-/* ---- a thread for calls that block: discard, write zeroes (disk/worker.c) ---- */
+/* ---- a thread for calls that block: discard, write zeroes, some flushes (disk/worker.c) ---- */
 void disk_worker_submit(struct disk *disk, struct disk_request *request);
 /** disk_worker_wait() - blocks until at least one is complete; only while the worker has one */
 void disk_worker_wait(struct disk *disk);

@@ -44,9 +44,11 @@ int disk_lock(const struct disk *disk)
 			result = lock_byte(disk->fd, PERMISSION_BASE + p);
 		if (!result && unshared[p])
 			result = lock_byte(disk->fd, UNSHARED_BASE + p);
-		/* Some file systems have no locks at all: nothing can be told there. */
-		if (result == -ENOLCK || result == -EOPNOTSUPP || result == -EINVAL)
+		if (result == -ENOLCK || result == -EOPNOTSUPP || result == -EINVAL) {
+			log_warn("disk '%s': its file system has no locks, so nothing keeps another program from using it too",
+				 disk->path);
 			return 0;
+		}
 		if (result)
 			return log_error(EBUSY, "disk '%s': in use by another program", disk->path);
 	}

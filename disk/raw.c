@@ -60,7 +60,8 @@ static void raw_submit(struct disk *disk)
 	for (; request; request = next) {
 		next = request->next;
 		request->next = NULL;
-		if (request->op == DISK_DISCARD || request->op == DISK_WRITE_ZEROES) {
+		if (request->op == DISK_DISCARD || request->op == DISK_WRITE_ZEROES ||
+		    (request->op == DISK_FLUSH && disk->flush_by_worker)) {
 			disk_worker_submit(disk, request);
 		} else {
 			*tail = request;

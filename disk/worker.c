@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A thread for what would block the loop: discard and write zeroes, by fallocate(2) or the block device's
- * ioctls. Started at the first such request.
+ * ioctls, and flushes where libaio has none. Started at the first such request.
  *
  * worker->lock guards both lists and the stop flag; innermost. Results go back to the loop by posted work.
  */
@@ -83,14 +83,23 @@ static int worker_write_zeroes(const struct disk *disk, const struct disk_reques
 
 static int worker_do(const struct disk *disk, const struct disk_request *request)
 {
-	return request->op == DISK_DISCARD ? worker_discard(disk, request) : worker_write_zeroes(disk, request);
+	switch (request->op) {
+	case DISK_DISCARD:
+		return worker_discard(disk, request);
+	case DISK_WRITE_ZEROES:
+		return worker_write_zeroes(disk, request);
+	case DISK_FLUSH:
+		return fdatasync(disk->fd) < 0 ? -errno : 0;
+	default:
+		return -EINVAL;
+	}
 }
 
 static void *worker_thread(void *opaque)
 {
 	struct disk_worker *worker = opaque;
 
-	pthread_setname_np(pthread_self(), "lkvm-discard");
+	pthread_setname_np(pthread_self(), "disk-worker");
 	pthread_mutex_lock(&worker->lock);
 	for (;;) {
 		struct disk_request *request = worker->todo;

@@ -35,6 +35,7 @@ struct disk_request {
 	struct disk_request *next;
 	void *bounce;
 	struct iovec bounce_iov;
+	uint64_t bounced;		/* bytes of the request that earlier bounces have moved */
 	uint64_t engine_data[8];	/* the engine's control block */
 };
 
