@@ -18,6 +18,8 @@
 #define RECEIVE		0
 #define TRANSMIT	1
 #define CHUNK		4096
+/* A chain may name the same page again and again: what a driver sends at once ends here, or the loop would not. */
+#define TRANSMIT_MAX	MIB(1)
 
 static const char console_key[] = "virtio-console";
 
@@ -37,7 +39,7 @@ static int console_transmit(struct virtio_device *device, struct virtqueue *vq, 
 	char chunk[CHUNK];
 	size_t at = 0, got;
 
-	while ((got = virtio_request_read(req, at, chunk, sizeof(chunk))) > 0) {
+	while (at < TRANSMIT_MAX && (got = virtio_request_read(req, at, chunk, sizeof(chunk))) > 0) {
 		terminal_write(console->terminal, chunk, got);
 		panic_watch_write(&console->watch, device->kvm, chunk, got);
 		at += got;
