@@ -262,8 +262,8 @@ static int space_update_locked(struct address_space *space)
 
 	if (space->listener)
 		bindings_remove_stale(space, bindings, count);
-	/* Pairs with the acquire in address_space_find(). */
-	atomic_store_explicit(&space->view, next, memory_order_release);
+	/* seq_cst, as the load in address_space_find(): either a reader sees this, or rcu_oldest() sees the reader. */
+	atomic_store(&space->view, next);
 	if (space->listener)
 		bindings_add_new(space, bindings, count);
 	space->dirty = false;
@@ -530,7 +530,7 @@ void address_space_for_each(struct address_space *space,
 	const struct flat_view *view;
 	RCU_READ_SCOPE();
 
-	view = atomic_load_explicit(&space->view, memory_order_acquire);
+	view = atomic_load(&space->view);
 	for (size_t i = 0; i < view->count; i++)
 		each(&view->ranges[i], opaque);
 }

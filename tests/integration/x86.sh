@@ -13,7 +13,28 @@ cd "$(dirname "$0")/../.."
 where=$(tests/with-kvm --probe || true)
 [ "$where" = direct ] || command -v qemu-system-x86_64 > /dev/null ||
 	{ echo "SKIP x86: $where, and no qemu-system-x86_64 (scripts/deps test)"; exit 77; }
-exec tests/with-kvm --timeout 1700 --mem 7168 -- bash tests/integration/x86-cases "$(readlink -f ./lkvm)" \
-	"$(tests/kernels path x86_64 bzImage)" "$(tests/kernels path x86_64 vmlinux)" \
-	"$(tests/kernels path x86_64 generic-bzImage)" \
-	"$(tests/guest-initrd x86_64)" "$(tests/guest-disk x86_64)" "$@"
+# One CPU an outer machine: with more, QEMU 7.2's emulation of AMD-V loses wake-ups now and then, and a vCPU or
+# the whole machine stands still (seen with QEMU as the inner hypervisor as well). Two machines keep two cores busy.
+parts=(1/1)
+[ "$where" = direct ] || [ $# != 0 ] || parts=(1/2 2/2)
+run_part()
+{
+	tests/with-kvm --timeout 1700 --mem 7168 --smp 1 -- bash tests/integration/x86-cases "$part" "$(readlink -f ./lkvm)" \
+		"$(tests/kernels path x86_64 bzImage)" "$(tests/kernels path x86_64 vmlinux)" \
+		"$(tests/kernels path x86_64 generic-bzImage)" \
+		"$(tests/guest-initrd x86_64)" "$(tests/guest-disk x86_64)" "$@"
+}
+
+# What they share is made before they start.
+tests/kernels fetch x86_64
+tests/guest-initrd x86_64 > /dev/null
+tests/guest-disk x86_64 > /dev/null
+status=0 pids=()
+for part in "${parts[@]}"; do
+	run_part "$@" &
+	pids+=($!)
+done
+for pid in "${pids[@]}"; do
+	wait "$pid" || status=$?
+done
+exit "$status"
