@@ -12,8 +12,8 @@
 
 const struct flat_range *address_space_find(struct address_space *space, uint64_t address)
 {
-	/* Pairs with the release in space_update_locked(). */
-	const struct flat_view *view = atomic_load_explicit(&space->view, memory_order_acquire);
+	/* seq_cst: see space_update_locked(). */
+	const struct flat_view *view = atomic_load(&space->view);
 	size_t low = 0, high = view->count;
 
 	while (low < high) {
