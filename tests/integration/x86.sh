@@ -13,8 +13,8 @@ cd "$(dirname "$0")/../.."
 where=$(tests/with-kvm --probe || true)
 [ "$where" = direct ] || command -v qemu-system-x86_64 > /dev/null ||
 	{ echo "SKIP x86: $where, and no qemu-system-x86_64 (scripts/deps test)"; exit 77; }
-# One CPU an outer machine: with more, QEMU 7.2's emulation of AMD-V loses wake-ups now and then, and a vCPU or
-# the whole machine stands still (seen with QEMU as the inner hypervisor as well). Two machines keep two cores busy.
+# One CPU an outer machine: with more, QEMU 7.2 with its emulation of AMD-V stands still now and then, all of its
+# CPUs spinning in QEMU's own loop (seen with QEMU as the inner hypervisor). Two machines keep two cores busy.
 parts=(1/1)
 [ "$where" = direct ] || [ $# != 0 ] || parts=(1/2 2/2)
 run_part()

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* core/event.c and core/rcu.c: loops, sources, timers, calls and posted work from other threads; read sections. */
+#include "tests/unit/board.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "kvm/event.h"
+
+#define WAIT_NS		10000000000ULL
+
+static struct event_loop *loop, *threaded;
+
+static void setup(void)
+{
+	ck_assert_int_eq(event_loop_create(&loop, "test"), 0);
+	ck_assert_int_eq(event_loop_create(&threaded, "test-thread"), 0);
+	ck_assert_int_eq(event_loop_start_thread(threaded), 0);
+}
+
+static void teardown(void)
+{
+	event_loop_destroy(threaded);
+	event_loop_destroy(loop);
+}
+
+static void poll_until(const atomic_uint *counter, unsigned int wanted)
+{
+	uint64_t end = event_now_ns() + WAIT_NS;
+
+	while (atomic_load(counter) < wanted && event_now_ns() < end)
+		event_loop_poll(loop, 5);
+	ck_assert_uint_ge(atomic_load(counter), wanted);
+}
+
+static void sleep_until(const atomic_uint *counter, unsigned int wanted)
+{
+	uint64_t end = event_now_ns() + WAIT_NS;
+
+	while (atomic_load(counter) < wanted && event_now_ns() < end)
+		usleep(500);
+	ck_assert_uint_ge(atomic_load(counter), wanted);
+}
+
+/* ---- sources ---- */
+
+struct watched {
+	struct event_source source;
+	int pipe[2];
+	atomic_uint ready;
+	bool remove_itself;
+	struct watched *remove_other;
+};
+
+static void watched_ready(struct event_source *source, uint32_t events)
+{
+	struct watched *watched = container_of(source, struct watched, source);
+	char byte;
+
+	(void)events;
+	ck_assert_int_eq(read(watched->pipe[0], &byte, 1), 1);
+	atomic_fetch_add(&watched->ready, 1);
+	if (watched->remove_itself)
+		event_del(source);
+	if (watched->remove_other)
+		event_del(&watched->remove_other->source);
+}
+
+static void watch(struct event_loop *on, struct watched *watched)
+{
+	memset(watched, 0, sizeof(*watched));
+	ck_assert_int_eq(pipe(watched->pipe), 0);
+	ck_assert_int_eq(event_add(on, &watched->source, watched->pipe[0], EPOLLIN, watched_ready), 0);
+}
+
+static void unwatch(struct watched *watched)
+{
+	event_del(&watched->source);
+	close(watched->pipe[0]);
+	close(watched->pipe[1]);
+}
+
+START_TEST(a_source_is_called_as_long_as_there_is_something)
+{
+	struct watched watched;
+
+	watch(loop, &watched);
+	ck_assert_int_eq(write(watched.pipe[1], "abc", 3), 3);
+	poll_until(&watched.ready, 3);
+	event_loop_poll(loop, 5);
+	ck_assert_uint_eq(atomic_load(&watched.ready), 3);
+	ck_assert_int_eq(event_modify(&watched.source, 0), 0);
+	ck_assert_int_eq(write(watched.pipe[1], "d", 1), 1);
+	event_loop_poll(loop, 10);
+	ck_assert_uint_eq(atomic_load(&watched.ready), 3);
+	ck_assert_int_eq(event_modify(&watched.source, EPOLLIN), 0);
+	poll_until(&watched.ready, 4);
+	unwatch(&watched);
+}
+END_TEST
+
+START_TEST(a_source_may_remove_itself_and_others)
+{
+	struct watched a, b;
+
+	watch(loop, &a);
+	watch(loop, &b);
+	a.remove_itself = b.remove_itself = true;
+	a.remove_other = &b;
+	b.remove_other = &a;
+	ck_assert_int_eq(write(a.pipe[1], "xx", 2), 2);
+	ck_assert_int_eq(write(b.pipe[1], "xx", 2), 2);
+	for (unsigned int i = 0; i < 5; i++)
+		event_loop_poll(loop, 2);
+	/* Both were ready in one look; whichever came first took the other off. */
+	ck_assert_uint_eq(atomic_load(&a.ready) + atomic_load(&b.ready), 1);
+	unwatch(&a);
+	unwatch(&b);
+}
+END_TEST
+
+START_TEST(behind_event_del_from_another_thread_nothing_runs)
+{
+	for (unsigned int round = 0; round < 200; round++) {
+		struct watched *watched = malloc(sizeof(*watched));
+		unsigned int seen;
+
+		watch(threaded, watched);
+		ck_assert_int_eq(write(watched->pipe[1], "0123456789", 10), 10);
+		if (round % 2)
+			sleep_until(&watched->ready, 1);
+		event_del(&watched->source);
+		seen = atomic_load(&watched->ready);
+		usleep(50);
+		ck_assert_uint_eq(atomic_load(&watched->ready), seen);
+		unwatch(watched);
+		free(watched);
+	}
+}
+END_TEST
+
+/* ---- timers ---- */
+
+struct ticking {
+	struct event_timer timer;
+	atomic_uint fired;
+	uint64_t at;
+};
+
+static void ticked(struct event_timer *timer)
+{
+	struct ticking *ticking = container_of(timer, struct ticking, timer);
+
+	ticking->at = event_now_ns();
+	atomic_fetch_add(&ticking->fired, 1);
+}
+
+START_TEST(timers_fire_once_in_order_and_never_early)
+{
+	struct ticking early = { .at = 0 }, late = { .at = 0 }, never = { .at = 0 };
+	uint64_t now = event_now_ns();
+
+	event_timer_init(loop, &early.timer, ticked);
+	event_timer_init(loop, &late.timer, ticked);
+	event_timer_init(loop, &never.timer, ticked);
+	event_timer_set(&late.timer, now + 30000000);
+	event_timer_set(&never.timer, now + 20000000);
+	event_timer_set(&early.timer, now + 1000000000000ULL);
+	event_timer_set(&early.timer, now + 10000000);
+	event_timer_cancel(&never.timer);
+	poll_until(&late.fired, 1);
+	event_loop_poll(loop, 20);
+	ck_assert_uint_eq(atomic_load(&early.fired), 1);
+	ck_assert_uint_eq(atomic_load(&late.fired), 1);
+	ck_assert_uint_eq(atomic_load(&never.fired), 0);
+	ck_assert_uint_ge(early.at, now + 10000000);
+	ck_assert_uint_ge(late.at, now + 30000000);
+	ck_assert_uint_le(early.at, late.at);
+}
+END_TEST
+
+START_TEST(a_timer_set_by_another_thread_wakes_the_loop)
+{
+	struct ticking ticking = { .at = 0 };
+
+	event_timer_init(threaded, &ticking.timer, ticked);
+	for (unsigned int i = 1; i <= 50; i++) {
+		event_timer_set(&ticking.timer, event_now_ns() + 100000);
+		sleep_until(&ticking.fired, i);
+	}
+	event_timer_cancel(&ticking.timer);
+}
+END_TEST
+
+/* ---- calls and work ---- */
+
+static void count_call(void *opaque)
+{
+	(*(unsigned int *)opaque)++;
+}
+
+static void call_inside(void *opaque)
+{
+	ck_assert(event_loop_is_current(threaded));
+	event_loop_call(threaded, count_call, opaque);
+}
+
+START_TEST(calls_run_on_the_loop_and_are_done_when_they_return)
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = 1; i <= 1000; i++) {
+		event_loop_call(threaded, call_inside, &count);
+		ck_assert_uint_eq(count, i);
+	}
+	event_loop_call(loop, count_call, &count);
+	ck_assert_uint_eq(count, 1001);
+}
+END_TEST
+
+static unsigned int shared_count;	/* touched by the loop alone */
+
+static void *caller(void *unused)
+{
+	(void)unused;
+	for (unsigned int i = 0; i < 500; i++)
+		event_loop_call(threaded, count_call, &shared_count);
+	return NULL;
+}
+
+START_TEST(calls_of_many_threads_are_served_one_by_one)
+{
+	pthread_t threads[4];
+
+	shared_count = 0;
+	for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, caller, NULL), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_eq(shared_count, 2000);
+}
+END_TEST
+
+struct posted {
+	struct event_work work;
+	atomic_uint runs;
+};
+
+static void posted_run(struct event_work *work)
+{
+	atomic_fetch_add(&container_of(work, struct posted, work)->runs, 1);
+}
+
+START_TEST(work_runs_once_for_any_number_of_posts_before_it)
+{
+	struct posted posted = { .runs = 0 };
+
+	event_work_init(loop, &posted.work, posted_run);
+	event_work_post(&posted.work);
+	event_work_post(&posted.work);
+	event_loop_poll(loop, 5);
+	event_loop_poll(loop, 0);
+	ck_assert_uint_eq(atomic_load(&posted.runs), 1);
+	event_work_post(&posted.work);
+	event_work_cancel(&posted.work);
+	event_loop_poll(loop, 5);
+	ck_assert_uint_eq(atomic_load(&posted.runs), 1);
+}
+END_TEST
+
+START_TEST(no_post_of_another_thread_is_lost)
+{
+	struct posted posted = { .runs = 0 };
+
+	event_work_init(threaded, &posted.work, posted_run);
+	for (unsigned int i = 1; i <= 2000; i++) {
+		event_work_post(&posted.work);
+		sleep_until(&posted.runs, i);
+	}
+	event_work_cancel(&posted.work);
+}
+END_TEST
+
+static void *stopper(void *opaque)
+{
+	usleep(2000);
+	event_loop_stop(opaque);
+	return NULL;
+}
+
+START_TEST(a_loop_that_runs_is_stopped_and_a_stop_before_is_remembered)
+{
+	pthread_t thread;
+
+	event_loop_stop(loop);
+	ck_assert_int_eq(event_loop_run(loop), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, stopper, loop), 0);
+	ck_assert_int_eq(event_loop_run(loop), 0);
+	pthread_join(thread, NULL);
+}
+END_TEST
+
+/* ---- read sections ---- */
+
+struct shared {
+	uint32_t mark;
+	atomic_bool released;
+};
+
+static _Atomic(struct shared *) current;
+static atomic_bool rcu_stop;
+static atomic_uint rcu_reads, rcu_freed;
+
+static void shared_release(void *object)
+{
+	struct shared *shared = object;
+
+	shared->mark = 0;
+	free(shared);
+	atomic_fetch_add(&rcu_freed, 1);
+}
+
+static void *rcu_reader(void *unused)
+{
+	(void)unused;
+	while (!atomic_load(&rcu_stop)) {
+		RCU_READ_SCOPE();
+		const struct shared *outer = atomic_load(&current);
+
+		rcu_read_lock();
+		ck_assert_uint_eq(atomic_load(&current)->mark, 0xabcd);
+		rcu_read_unlock();
+		/* The inner section's end is not the outer one's. */
+		ck_assert_uint_eq(outer->mark, 0xabcd);
+		atomic_fetch_add(&rcu_reads, 1);
+	}
+	return NULL;
+}
+
+static struct shared *shared_new(void)
+{
+	struct shared *shared = calloc(1, sizeof(*shared));
+
+	shared->mark = 0xabcd;
+	return shared;
+}
+
+START_TEST(readers_never_see_what_was_released)
+{
+	uint64_t end = event_now_ns() + 300000000ULL;
+	unsigned int swaps = 0;
+	pthread_t threads[3];
+
+	atomic_store(&current, shared_new());
+	atomic_store(&rcu_stop, false);
+	for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, rcu_reader, NULL), 0);
+	while (event_now_ns() < end || atomic_load(&rcu_reads) < 1000) {
+		rcu_defer(shared_release, atomic_exchange(&current, shared_new()));
+		swaps++;
+		if (swaps % 16 == 0)
+			rcu_synchronize();
+	}
+	atomic_store(&rcu_stop, true);
+	for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	rcu_synchronize();
+	ck_assert_uint_eq(atomic_load(&rcu_freed), swaps);
+	free(atomic_load(&current));
+}
+END_TEST
+
+static atomic_uint inside, leave;
+
+static void *rcu_holder(void *unused)
+{
+	(void)unused;
+	rcu_read_lock();
+	atomic_store(&inside, 1);
+	while (!atomic_load(&leave))
+		usleep(200);
+	rcu_read_unlock();
+	return NULL;
+}
+
+static void *rcu_waiter(void *done)
+{
+	rcu_synchronize();
+	atomic_store((atomic_uint *)done, 1);
+	return NULL;
+}
+
+START_TEST(synchronize_waits_for_a_reader_that_was_there_before)
+{
+	pthread_t holder, waiter;
+	atomic_uint done = 0;
+
+	ck_assert_int_eq(pthread_create(&holder, NULL, rcu_holder, NULL), 0);
+	sleep_until(&inside, 1);
+	ck_assert_int_eq(pthread_create(&waiter, NULL, rcu_waiter, &done), 0);
+	usleep(30000);
+	ck_assert_uint_eq(atomic_load(&done), 0);
+	atomic_store(&leave, 1);
+	sleep_until(&done, 1);
+	pthread_join(holder, NULL);
+	pthread_join(waiter, NULL);
+}
+END_TEST
+
+static Suite *event_suite(void)
+{
+	Suite *suite = suite_create("event");
+	TCase *loops = tcase_create("loops"), *rcu = tcase_create("rcu");
+
+	tcase_add_checked_fixture(loops, setup, teardown);
+	tcase_set_timeout(loops, 40);
+	tcase_add_test(loops, a_source_is_called_as_long_as_there_is_something);
+	tcase_add_test(loops, a_source_may_remove_itself_and_others);
+	tcase_add_test(loops, behind_event_del_from_another_thread_nothing_runs);
+	tcase_add_test(loops, timers_fire_once_in_order_and_never_early);
+	tcase_add_test(loops, a_timer_set_by_another_thread_wakes_the_loop);
+	tcase_add_test(loops, calls_run_on_the_loop_and_are_done_when_they_return);
+	tcase_add_test(loops, calls_of_many_threads_are_served_one_by_one);
+	tcase_add_test(loops, work_runs_once_for_any_number_of_posts_before_it);
+	tcase_add_test(loops, no_post_of_another_thread_is_lost);
+	tcase_add_test(loops, a_loop_that_runs_is_stopped_and_a_stop_before_is_remembered);
+	suite_add_tcase(suite, loops);
+	tcase_set_timeout(rcu, 40);
+	tcase_add_test(rcu, readers_never_see_what_was_released);
+	tcase_add_test(rcu, synchronize_waits_for_a_reader_that_was_there_before);
+	suite_add_tcase(suite, rcu);
+	return suite;
+}
+
+int main(void)
+{
+	return board_main(event_suite());
+}
