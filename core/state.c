@@ -222,6 +222,27 @@ static int field_load(const struct state_table *table, struct state_reader *body
 	return 0;
 }
 
+/* Every field that sections of @version have must be there, once: a device half loaded is worse than none. */
+static int fields_check(const struct state_table *table, struct state_reader body, uint64_t version, uint64_t fields)
+{
+	for (size_t i = 0; i < table->count; i++) {
+		const struct state_field *field = &table->fields[i];
+		struct state_reader look = body;
+		unsigned int found = 0;
+		char name[UINT8_MAX + 1];
+
+		for (uint64_t n = 0; n < fields; n++) {
+			if (!reader_name(&look, name))
+				break;
+			found += !strcmp(name, field->name);
+			look.position += 5 + table_find(table, name)->size;
+		}
+		if (found > 1 || (!found && field->since <= version))
+			return log_error(EINVAL, "saved state: %s.%s is there %u times", table->name, field->name, found);
+	}
+	return 0;
+}
+
 static int fields_load(const struct state_table *table, struct state_reader body, uint64_t fields, void *object)
 {
 	for (uint64_t i = 0; i < fields; i++) {
@@ -246,6 +267,8 @@ int state_load(struct state_reader *reader, const struct state_table *table, voi
 		return log_error(EINVAL, "saved state: %s is of version %llu, this build knows up to %u",
 				 table->name, (unsigned long long)version, table->version);
 	result = fields_load(table, body, fields, NULL);
+	if (!result)
+		result = fields_check(table, body, version, fields);
 	return result ? result : fields_load(table, body, fields, object);
 }
 
