@@ -3,21 +3,24 @@
  * Measures whole runs of commands that use KVM, in turn, so that a machine whose speed drifts does them
  * equal harm: exec to first KVM_RUN, whole life, CPU time.
  *
- *	measure [-n RUNS] [-f | -o MARKER | -s MARKER] NAME COMMAND... [+ NAME COMMAND...]...
+ *	measure [-n RUNS] [-f | -o MARKER | -g MARKER | -s MARKER] NAME COMMAND... [+ NAME COMMAND...]...
  *
  * Prints one line a run:
  *	no option	NAME life_us cpu_us status	to the command's end
  *	-f		NAME first_us			to the first KVM_RUN of any of its threads, seen by a seccomp
  *							filter that stops just that ioctl for the tracer
  *	-o MARKER	NAME marker_us			until MARKER stands in its output
+ *	-g MARKER	NAME WORDS...			what follows MARKER on its line
  *	-s MARKER	NAME rss_kb private_kb guest_kb	its memory then, without the mappings of guest RAM
- * All but the first kill the command at that point. -1 stands for a command that ended too early.
+ * All but the first kill the command at that point. -1 stands for a command that ended too early, or didn't say
+ * MARKER within LIMIT_MS.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -131,24 +134,26 @@ static void measure_first(const char *name, char **command)
 	}
 }
 
-/* Guest RAM is a mapping of this size or more: nothing else of a VMM is that large and resident. */
+/* lkvm's guest RAM has a name; QEMU's is an anonymous mapping, and nothing else of a VMM is that large. */
 #define GUEST_MAPPING_KB	(64 * 1024)
+#define GUEST_MAPPING_NAME	"lkvm-ram"
 
 static void print_memory(const char *name, pid_t pid)
 {
-	unsigned long rss = 0, private = 0, guest = 0, size = 0, value;
+	unsigned long rss = 0, private = 0, guest = 0, begin, end, value;
+	int is_guest = 0;
 	char path[64], line[512];
 	FILE *smaps;
 
 	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
 	smaps = fopen(path, "r");
 	while (smaps && fgets(line, sizeof(line), smaps)) {
-		if (sscanf(line, "Size: %lu", &value) == 1)
-			size = value;
+		if (sscanf(line, "%lx-%lx ", &begin, &end) == 2)
+			is_guest = (end - begin) / 1024 >= GUEST_MAPPING_KB || strstr(line, GUEST_MAPPING_NAME);
 		else if (sscanf(line, "Rss: %lu", &value) == 1)
-			*(size >= GUEST_MAPPING_KB ? &guest : &rss) += value;
-		else if (size < GUEST_MAPPING_KB && (sscanf(line, "Private_Clean: %lu", &value) == 1 ||
-						     sscanf(line, "Private_Dirty: %lu", &value) == 1))
+			*(is_guest ? &guest : &rss) += value;
+		else if (!is_guest && (sscanf(line, "Private_Clean: %lu", &value) == 1 ||
+				       sscanf(line, "Private_Dirty: %lu", &value) == 1))
 			private += value;
 	}
 	if (smaps)
@@ -156,34 +161,56 @@ static void print_memory(const char *name, pid_t pid)
 	printf("%s %lu %lu %lu\n", name, rss, private, guest);
 }
 
-/* Reads until the marker has come; what came before is kept only as far as the marker could begin in it. */
-static int wait_for_marker(int fd, const char *marker)
-{
-	size_t length = strlen(marker), have = 0;
-	char buffer[8192];
-	ssize_t got;
+#define LIMIT_MS	120000
+#define OUTPUT_MAX	8192
 
-	while ((got = read(fd, buffer + have, sizeof(buffer) - have)) != 0) {
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
+/*
+ * Reads until the marker has come, and the end of its line if @rest (of OUTPUT_MAX bytes) is given, which then
+ * holds what stood behind it. What came before is kept only as far as the marker could begin in it.
+ */
+static int wait_for_marker(int fd, const char *marker, char *rest)
+{
+	double limit = now_us() + LIMIT_MS * 1e3;
+	size_t length = strlen(marker), have = 0;
+	char buffer[OUTPUT_MAX], *found, *end;
+	struct pollfd wait = { .fd = fd, .events = POLLIN };
+
+	for (;;) {
+		int left = (int)((limit - now_us()) / 1e3);
+		ssize_t got;
+
+		if (left <= 0 || poll(&wait, 1, left) <= 0)
+			return -1;
+		got = read(fd, buffer + have, sizeof(buffer) - have);
+		if (got <= 0)
 			return -1;
 		if (getenv("MEASURE_SHOW"))
 			fwrite(buffer + have, 1, (size_t)got, stderr);
 		have += (size_t)got;
-		if (memmem(buffer, have, marker, length))
+		found = memmem(buffer, have, marker, length);
+		if (found && !rest)
 			return 0;
-		if (have >= length) {
+		end = found ? memchr(found, '\n', have - (size_t)(found - buffer)) : NULL;
+		if (end) {
+			found += length;
+			snprintf(rest, OUTPUT_MAX, "%.*s", (int)strcspn(found, "\r\n"), found);
+			return 0;
+		}
+		if (found && have == sizeof(buffer))
+			return -1;
+		if (!found && have >= length) {
 			memmove(buffer, buffer + have - (length - 1), length - 1);
 			have = length - 1;
 		}
 	}
-	return -1;
 }
 
-static void measure_marker(const char *name, char **command, const char *marker, int memory)
+enum at_marker { TIME, WORDS, MEMORY };
+
+static void measure_marker(const char *name, char **command, const char *marker, enum at_marker what)
 {
 	double begin = now_us(), end;
+	char rest[OUTPUT_MAX];
 	int output[2], status, found;
 	pid_t child;
 
@@ -199,13 +226,15 @@ static void measure_marker(const char *name, char **command, const char *marker,
 		_exit(127);
 	}
 	close(output[1]);
-	found = wait_for_marker(output[0], marker) == 0;
+	found = wait_for_marker(output[0], marker, what == WORDS ? rest : NULL) == 0;
 	end = now_us();
-	if (!found)
+	if (!found) {
 		printf("%s -1\n", name);
-	else if (!memory)
+	} else if (what == TIME) {
 		printf("%s %.0f\n", name, end - begin);
-	if (found && memory) {
+	} else if (what == WORDS) {
+		printf("%s %s\n", name, rest);
+	} else {
 		sleep(1);
 		print_memory(name, child);
 	}
@@ -216,16 +245,17 @@ static void measure_marker(const char *name, char **command, const char *marker,
 
 int main(int argc, char **argv)
 {
-	int runs = 10, option, first = 0, memory = 0;
+	enum at_marker what = TIME;
+	int runs = 10, option, first = 0;
 	const char *marker = NULL;
 
-	while ((option = getopt(argc, argv, "+n:fo:s:")) != -1) {
+	while ((option = getopt(argc, argv, "+n:fo:g:s:")) != -1) {
 		if (option == 'n')
 			runs = (int)strtol(optarg, NULL, 10);
 		else if (option == 'f')
 			first = 1;
-		else if (option == 'o' || option == 's')
-			marker = optarg, memory = option == 's';
+		else if (option == 'o' || option == 'g' || option == 's')
+			marker = optarg, what = option == 'o' ? TIME : option == 'g' ? WORDS : MEMORY;
 		else
 			return 2;
 	}
@@ -237,7 +267,7 @@ int main(int argc, char **argv)
 	for (int run = 0; run < runs; run++) {
 		for (int at = 0; at + 1 < argc; ) {
 			if (marker)
-				measure_marker(argv[at], argv + at + 1, marker, memory);
+				measure_marker(argv[at], argv + at + 1, marker, what);
 			else
 				(first ? measure_first : measure_life)(argv[at], argv + at + 1);
 			fflush(stdout);
