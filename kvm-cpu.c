@@ -17,6 +17,7 @@
 #include "kvm/arch.h"
 #include "kvm/log.h"
 #include "kvm/rcu.h"
+#include "kvm/thread.h"
 
 #define CPU_SIGNAL	SIGRTMIN
 
@@ -366,10 +367,7 @@ static void *cpu_thread(void *opaque)
 {
 	struct kvm_cpu *cpu = opaque;
 	struct kvm *kvm = cpu->kvm;
-	char name[16];
 
-	snprintf(name, sizeof(name), "kvm-vcpu-%u", cpu->index);
-	pthread_setname_np(pthread_self(), name);
 	cpu_current_run = cpu->run;
 	cpu_loop(cpu);
 	cpu_current_run = NULL;
@@ -389,10 +387,10 @@ int kvm_cpus_start(struct kvm *kvm)
 	kvm->parked = kvm->exited = 0;
 	for (unsigned int i = 0; i < kvm->cpu_count; i++) {
 		struct kvm_cpu *cpu = kvm->cpus[i];
-		int error = pthread_create(&cpu->thread, NULL, cpu_thread, cpu);
+		int result = thread_start(&cpu->thread, cpu_thread, cpu, "kvm-vcpu-%u", i);
 
-		if (error)
-			return log_errno(error, "vCPU %u: no thread", i);
+		if (result)
+			return log_errno(result, "vCPU %u: no thread", i);
 		cpu->started = true;
 	}
 	return 0;

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "kvm/log.h"
+#include "kvm/thread.h"
 
 #define EVENT_BATCH	32
 
@@ -485,13 +486,10 @@ void event_loop_destroy(struct event_loop *loop)
 static void *event_loop_thread(void *opaque)
 {
 	struct event_loop *loop = opaque;
-	char name[16];
 
 	/* The creator holds the lock until loop->owner is set. */
 	pthread_mutex_lock(&loop->lock);
 	pthread_mutex_unlock(&loop->lock);
-	snprintf(name, sizeof(name), "lkvm-%.9s", loop->name);
-	pthread_setname_np(pthread_self(), name);
 	if (event_loop_run(loop) < 0)
 		log_error(EIO, "event loop %s has ended", loop->name);
 	return NULL;
@@ -502,7 +500,7 @@ int event_loop_start_thread(struct event_loop *loop)
 	int error;
 
 	pthread_mutex_lock(&loop->lock);
-	error = pthread_create(&loop->owner, NULL, event_loop_thread, loop);
+	error = thread_start(&loop->owner, event_loop_thread, loop, "lkvm-%.9s", loop->name);
 	loop->has_thread = !error;
 	pthread_mutex_unlock(&loop->lock);
 	if (error) {

@@ -13,6 +13,7 @@
 
 #include "disk/engine.h"
 #include "kvm/log.h"
+#include "kvm/thread.h"
 
 struct disk_worker {
 	struct disk *disk;
@@ -99,7 +100,6 @@ static void *worker_thread(void *opaque)
 {
 	struct disk_worker *worker = opaque;
 
-	pthread_setname_np(pthread_self(), "disk-worker");
 	pthread_mutex_lock(&worker->lock);
 	for (;;) {
 		struct disk_request *request = worker->todo;
@@ -158,7 +158,7 @@ static struct disk_worker *worker_start(struct disk *disk)
 	pthread_cond_init(&worker->wanted, NULL);
 	pthread_cond_init(&worker->any_done, NULL);
 	event_work_init(disk->loop, &worker->finished, worker_finished);
-	if (pthread_create(&worker->thread, NULL, worker_thread, worker)) {
+	if (thread_start(&worker->thread, worker_thread, worker, "disk-worker")) {
 		free(worker);
 		return NULL;
 	}
