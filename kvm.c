@@ -32,6 +32,7 @@ static const struct {
 	[KVM_END_POWEROFF]	 = { "guest-shutdown", 0 },
 	[KVM_END_REBOOT]	 = { "guest-reset", 0 },
 	[KVM_END_QUIT]		 = { "host-qmp-quit", 0 },
+	[KVM_END_SIGNAL]	 = { "host-signal", 0 },
 	[KVM_END_PANIC]		 = { "guest-panic", LKVM_STATUS_PANIC },
 	[KVM_END_TRIPLE_FAULT]	 = { "triple-fault", LKVM_STATUS_TRIPLE_FAULT },
 	[KVM_END_INTERNAL_ERROR] = { "internal-error", LKVM_STATUS_INTERNAL_ERROR },

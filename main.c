@@ -2,9 +2,25 @@
 /*
  * lkvm: a machine out of /dev/kvm, for the people who build kernels. Everything is a command: see cmd/.
  */
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "kvm/command.h"
+
+/* A descriptor that the caller closed would be given to /dev/kvm or a disk, and then be written to as stderr. */
+static void standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
 
 int main(int argc, char **argv)
 {
+	standard_descriptors();
 	return command_main(argc, argv);
 }

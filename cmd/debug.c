@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * lkvm debug: looks into a VM that runs: registers and device state, and an NMI to wake its
- * kernel's debugger.
+ * lkvm debug: looks into a VM that runs: registers and device state, and an NMI or a SysRq key for
+ * its kernel.
  */
 #include <stdio.h>
 
@@ -16,8 +16,7 @@ static const struct option_def debug_options[] = {
 	{ .name = "nmi", .letter = 'm', .type = OPTION_UINT, .argument = "CPU", .max = 4095,
 	  .help = "Send an NMI to this vCPU" },
 	{ .name = "sysrq", .letter = 's', .type = OPTION_STRING, .argument = "KEY",
-	  .help = "Send a SysRq key",
-	  .pending = "the kernel developer's day issue" },
+	  .help = "Send a SysRq key, by a break on the serial console" },
 };
 
 static int print_dump(const char *name, struct qmp_client *client)
@@ -36,14 +35,17 @@ static int print_dump(const char *name, struct qmp_client *client)
 
 static int debug_one(const char *name, struct qmp_client *client, struct config *config)
 {
-	bool nmi = config_given(config, "nmi");
+	bool nmi = config_given(config, "nmi"), sysrq = config_given(config, "sysrq");
 	int r = 0;
 
 	if (nmi)
 		r = control_call(client, "inject-nmi",
 				 json_pack("{s:I}", "cpu", (json_int_t)config_uint(config, "nmi")),
 				 NULL);
-	if (r == 0 && (!nmi || config_flag(config, "dump")))
+	if (r == 0 && sysrq)
+		r = control_call(client, "x-lkvm-sysrq",
+				 json_pack("{s:s}", "key", config_string(config, "sysrq")), NULL);
+	if (r == 0 && ((!nmi && !sysrq) || config_flag(config, "dump")))
 		r = print_dump(name, client);
 	return r;
 }
@@ -58,7 +60,7 @@ static int debug_run(struct config *config, int argc, char **argv)
 static struct command debug_command = {
 	.name = "debug",
 	.operands = "[NAME...]",
-	.help = "Print registers and device state of VMs, send an NMI",
+	.help = "Print registers and device state of VMs, send an NMI or a SysRq key",
 	.options = debug_options,
 	.option_count = ARRAY_SIZE(debug_options),
 	.run = debug_run,

@@ -209,7 +209,7 @@ static void signals_ready(struct event_source *source, uint32_t events)
 		_exit(128 + (int)info.ssi_signo);
 	}
 	signals->number = (int)info.ssi_signo;
-	kvm_end_request(signals->kvm, KVM_END_QUIT);
+	kvm_end_request(signals->kvm, KVM_END_SIGNAL);
 }
 
 /* A bug's own signal: put the terminal back, then die of it as if this handler had never been. */
@@ -286,7 +286,7 @@ static int end_status(const struct kvm *kvm, const struct run_signals *signals)
 {
 	enum kvm_end end = atomic_load(&kvm->end);
 
-	if (end == KVM_END_QUIT && signals->number)
+	if (end == KVM_END_SIGNAL)
 		return 128 + signals->number;
 	if (end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_QUIT) {
 		if (wants_session_lines(kvm->config))

@@ -12,6 +12,7 @@
 #include "kvm/arch.h"
 #include "kvm/device.h"
 #include "kvm/kvm-cpu.h"
+#include "kvm/terminal.h"
 
 /* For commands that differ in what they do only: name, help, function. */
 #define SIMPLE_COMMAND(function, name_, help_)							\
@@ -296,3 +297,22 @@ static struct qmp_command debug_command = {
 	.name = "x-lkvm-debug", .help = "Registers and device state as text", .arguments = debug_arguments,
 	.run = x_lkvm_debug };
 QMP_COMMAND(debug_command);
+
+static int x_lkvm_sysrq(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	const char *key = json_string_value(json_object_get(arguments, "key"));
+	struct terminal *terminal = terminal_get(kvm, 0);
+
+	(void)result;
+	if (!key || strlen(key) != 1)
+		return fail(error, EINVAL, "Parameter 'key' has to be one character");
+	if (!terminal || terminal_sysrq(terminal, key[0]))
+		return fail(error, EOPNOTSUPP, "The VM's console takes no break (it has to be serial)");
+	return 0;
+}
+
+static const char *const sysrq_arguments[] = { "key", NULL };
+static struct qmp_command sysrq_command = {
+	.name = "x-lkvm-sysrq", .help = "A SysRq key, by a break on the serial console", .arguments = sysrq_arguments,
+	.run = x_lkvm_sysrq };
+QMP_COMMAND(sysrq_command);

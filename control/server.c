@@ -329,6 +329,7 @@ static const char *shutdown_reason(enum kvm_end end)
 	case KVM_END_TRIPLE_FAULT:	return "guest-reset";
 	case KVM_END_PANIC:		return "guest-panic";
 	case KVM_END_QUIT:		return "host-qmp-quit";
+	case KVM_END_SIGNAL:		return "host-signal";
 	default:			return "host-error";
 	}
 }

@@ -64,7 +64,8 @@ static void protocol_list(char *text, size_t size, bool kinds)
 	for (const struct boot_protocol_item *item = boot_protocols; item; item = item->next) {
 		int n;
 
-		if (kinds && item->protocol->explicit_only)
+		/* One kind may be booted by several protocols. */
+		if (kinds && (item->protocol->explicit_only || strstr(text, item->protocol->kind)))
 			continue;
 		n = snprintf(text + used, size - used, "%s%s", used ? ", " : "",
 			     kinds ? item->protocol->kind : item->protocol->name);
@@ -84,7 +85,7 @@ static int protocol_choose_named(struct kvm *kvm, struct boot *boot, const char 
 		item = item->next;
 	if (!item) {
 		protocol_list(names, sizeof(names), false);
-		return log_error(EINVAL, "option --boot: '%s' is no boot protocol (there are: %s)",
+		return log_error(EUSAGE, "option --boot: '%s' is no boot protocol (there are: %s)",
 				 name, names);
 	}
 	is = item->protocol->probe(kvm, boot);

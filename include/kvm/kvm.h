@@ -32,6 +32,7 @@ enum kvm_end {
 	KVM_END_POWEROFF,	/* the guest powered off */
 	KVM_END_REBOOT,		/* the guest asked for a reset and --on-reboot=exit */
 	KVM_END_QUIT,		/* the user or a client ended it */
+	KVM_END_SIGNAL,		/* SIGINT, SIGTERM, ... to the process */
 	KVM_END_PANIC,		/* the guest's kernel panicked, then reset or powered off */
 	KVM_END_TRIPLE_FAULT,
 	KVM_END_INTERNAL_ERROR,	/* KVM_EXIT_INTERNAL_ERROR and exits nobody knows */
@@ -39,7 +40,7 @@ enum kvm_end {
 	KVM_END_HOST_ERROR,	/* KVM_RUN or the host failed */
 };
 
-/** struct ram_range - guest RAM at @base, backed by the RAM memfd from @offset on */
+/** struct ram_range - guest RAM at @base, backed by the RAM file from @offset on */
 struct ram_range {
 	uint64_t base, size, offset;
 };

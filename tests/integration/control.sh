@@ -87,6 +87,13 @@ ended()
 
 expect "a payload that resets ends" 0 "$lkvm" run --boot flat -k "$dir/reset" -m 16 -c 1 --name "$name"
 contains "the first line is kvmtool's" "# lkvm run -k $dir/reset -m 16 -c 1 --name $name"
+expect "a boot protocol that isn't" 2 "$lkvm" run --boot nosuch -k "$dir/reset" -m 16
+contains "a boot protocol that isn't" "is no boot protocol"
+expect "a kernel that isn't" 1 "$lkvm" run -k "$dir/reset" -m 16
+contains "a kernel that isn't" "ELF vmlinux"
+[ "$(grep -o 'ELF vmlinux' <<< "$output" | wc -l)" = 1 ] || { echo "FAIL each kind is listed once: $output"; failed=1; }
+# Without standard descriptors, /dev/kvm must not become one.
+expect "closed descriptors" 0 bash -c 'exec "$0" "$@" <&- >&- 2>&-' "$lkvm" run --boot flat -k "$dir/reset" -m 16 -c 1 --name "$name"
 expect "nothing runs" 0 "$lkvm" list --json
 contains "nothing runs" "[]"
 
@@ -104,6 +111,8 @@ expect "resume" 0 "$lkvm" resume -n "$name"
 expect "debug" 0 "$lkvm" debug -a -d
 expect "an NMI to a vCPU that isn't there" 1 "$lkvm" debug --nmi 7 "$name"
 contains "an NMI to a vCPU that isn't there" "There is no such vCPU"
+expect "a SysRq key" 0 "$lkvm" debug --sysrq t "$name"
+expect "a SysRq key of two" 1 "$lkvm" debug --sysrq tt "$name"
 expect "stop asks, and waits, and cuts the power" 0 "$lkvm" stop --timeout 1 "$name"
 ended "stop" 0
 
