@@ -37,7 +37,7 @@ int __must_check cpu_set_register(const struct kvm_cpu *cpu, uint64_t id, uint64
 #define CPU_CORE_REGISTER(member) \
 	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | \
 	 (offsetof(struct kvm_regs, member) / sizeof(uint32_t)))
-#define CPU_REGISTER_X(n)	(CPU_CORE_REGISTER(regs.regs[0]) + 2 * (n))
+#define CPU_REGISTER_X(n)	(CPU_CORE_REGISTER(regs.regs[0]) + 2ULL * (n))
 #define CPU_MPIDR_EL1		ARM64_SYS_REG(3, 0, 0, 0, 5)
 #define CPU_SCTLR_EL1		ARM64_SYS_REG(3, 0, 1, 0, 0)
 #define CPU_TTBR0_EL1		ARM64_SYS_REG(3, 0, 2, 0, 0)

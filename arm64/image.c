@@ -113,7 +113,7 @@ static ssize_t unpack_read(struct unpack *unpack, uint8_t *to, size_t length)
 					 unpack->file->what, unpack->file->path,
 					 stream->msg ? ": " : "", stream->msg ? stream->msg : "");
 	}
-	return length - stream->avail_out;
+	return (ssize_t)(length - stream->avail_out);
 }
 
 /* gzip_peek() - the first unpacked bytes; 0 or negative errno (said) */
@@ -129,7 +129,7 @@ static int gzip_peek(const struct boot_file *file, const struct image *image, ui
 	n = unpack_read(&unpack, head, length);
 	unpack_end(&unpack);
 	if (n < 0)
-		return n;
+		return (int)n;
 	if ((size_t)n < length)
 		return log_error(EINVAL, "%s '%s': not a kernel: only %zd bytes are packed in it",
 				 file->what, file->path, n);
@@ -249,7 +249,7 @@ int image_identify(const struct boot_file *file, bool flat, struct image *image)
 	ssize_t n = boot_file_peek(file, 0, head, sizeof(head));
 
 	if (n < 0)
-		return log_errno(-n, "%s '%s': can't read it", file->what, file->path);
+		return log_errno((int)-n, "%s '%s': can't read it", file->what, file->path);
 	*image = (struct image){ .kind = IMAGE_FLAT, .length = file->size, .text_offset = IMAGE_FLAT_OFFSET };
 	if (flat)
 		return 1;

@@ -65,11 +65,15 @@ static bool read_line(const char *path, char *line, size_t size)
 
 	if (!file)
 		return false;
+	/* A thread that ends has no name any more. */
 	ok = fgets(line, (int)size, file) != NULL;
-	line[strcspn(line, "\n")] = '\0';
+	if (ok)
+		line[strcspn(line, "\n")] = '\0';
 	fclose(file);
 	return ok;
 }
+
+#define VCPU_THREAD "kvm-vcpu-"
 
 /* vCPU threads carry their number in their name. Their ids are wanted here only, so they are looked up. */
 static void find_threads(long *ids, unsigned int count)
@@ -77,12 +81,16 @@ static void find_threads(long *ids, unsigned int count)
 	DIR *tasks = opendir("/proc/self/task");
 	const struct dirent *task;
 	char path[300], name[32];
-	unsigned int index;
 
 	while (tasks && (task = readdir(tasks))) {
+		unsigned long index;
+		char *end;
+
 		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", task->d_name);
-		if (read_line(path, name, sizeof(name)) &&
-		    sscanf(name, "kvm-vcpu-%u", &index) == 1 && index < count)
+		if (!read_line(path, name, sizeof(name)) || strncmp(name, VCPU_THREAD, strlen(VCPU_THREAD)))
+			continue;
+		index = strtoul(name + strlen(VCPU_THREAD), &end, 10);
+		if (*end == '\0' && index < count)
 			ids[index] = strtol(task->d_name, NULL, 10);
 	}
 	if (tasks)

@@ -99,11 +99,17 @@ static char *reply_text(json_t *reply)
 
 static json_t *version_object(void)
 {
-	int major = 0, minor = 0, micro = 0;
+	long number[3] = { 0 };
+	const char *at = LKVM_VERSION;
 
-	sscanf(LKVM_VERSION, "%d.%d.%d", &major, &minor, &micro);
-	return json_pack("{s:{s:i,s:i,s:i},s:s}", "qemu", "major", major, "minor", minor, "micro",
-			 micro, "package", "lkvm " LKVM_VERSION);
+	for (size_t i = 0; i < ARRAY_SIZE(number) && *at; i++) {
+		char *end;
+
+		number[i] = strtol(at, &end, 10);
+		at = *end == '.' ? end + 1 : end;
+	}
+	return json_pack("{s:{s:I,s:I,s:I},s:s}", "qemu", "major", (json_int_t)number[0], "minor",
+			 (json_int_t)number[1], "micro", (json_int_t)number[2], "package", "lkvm " LKVM_VERSION);
 }
 
 char *qmp_greeting(void)

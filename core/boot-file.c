@@ -53,7 +53,7 @@ ssize_t boot_file_peek(const struct boot_file *file, uint64_t offset, void *buff
 	size_t done = 0;
 
 	while (done < length) {
-		ssize_t n = pread(file->fd, (char *)buffer + done, length - done, offset + done);
+		ssize_t n = pread(file->fd, (char *)buffer + done, length - done, (off_t)(offset + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -61,9 +61,9 @@ ssize_t boot_file_peek(const struct boot_file *file, uint64_t offset, void *buff
 			return -errno;
 		if (n == 0)
 			break;
-		done += n;
+		done += (size_t)n;
 	}
-	return done;
+	return (ssize_t)done;
 }
 
 static int file_truncated(const struct boot_file *file, uint64_t offset, uint64_t length)
@@ -78,7 +78,7 @@ int boot_file_read(const struct boot_file *file, uint64_t offset, void *buffer, 
 	ssize_t n = boot_file_peek(file, offset, buffer, length);
 
 	if (n < 0)
-		return log_errno(-n, "%s '%s': can't read it", file->what, file->path);
+		return log_errno((int)-n, "%s '%s': can't read it", file->what, file->path);
 	if ((size_t)n < length)
 		return file_truncated(file, offset, length);
 	return 0;
@@ -89,15 +89,15 @@ static int fill_segments(const struct boot_file *file, uint64_t offset, struct i
 			 int count)
 {
 	while (count > 0) {
-		ssize_t n = preadv(file->fd, iov, count, offset);
+		ssize_t n = preadv(file->fd, iov, count, (off_t)offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : -ENODATA;
-		offset += n;
+		offset += (uint64_t)n;
 		while (count > 0 && (size_t)n >= iov->iov_len) {
-			n -= iov->iov_len;
+			n -= (ssize_t)iov->iov_len;
 			iov++;
 			count--;
 		}

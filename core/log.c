@@ -91,7 +91,7 @@ void log_message(enum log_level level, const char *format, ...)
 	va_end(arguments);
 }
 
-int log_error(int error, const char *format, ...)
+int (log_error)(int error, const char *format, ...)
 {
 	va_list arguments;
 
@@ -101,7 +101,7 @@ int log_error(int error, const char *format, ...)
 	return error > 0 ? -error : error;
 }
 
-int log_errno(int error, const char *format, ...)
+int (log_errno)(int error, const char *format, ...)
 {
 	va_list arguments;
 

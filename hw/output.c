@@ -85,7 +85,7 @@ static void output_arm_batch_locked(struct output *output)
 
 	if (output->timer_armed)
 		return;
-	stream = event_now_ns() - output->written_ns < 2 * OUTPUT_STREAM_MS * 1000000ULL;
+	stream = event_now_ns() - output->written_ns < 2ULL * OUTPUT_STREAM_MS * 1000000;
 	output_arm_locked(output, stream ? OUTPUT_STREAM_MS : OUTPUT_FLUSH_MS);
 }
 

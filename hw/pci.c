@@ -290,7 +290,7 @@ void pci_config_write(struct pci_bus *bus, unsigned int bus_number, unsigned int
 	pthread_mutex_lock(&bus->lock);
 	config_merge_locked(device, offset, value, size);
 	if (ranges_overlap(offset, size, PCI_COMMAND, 2) ||
-	    ranges_overlap(offset, size, PCI_BASE_ADDRESS_0, 4 * PCI_BARS))
+	    ranges_overlap(offset, size, PCI_BASE_ADDRESS_0, 4ULL * PCI_BARS))
 		bars_update_locked(device);
 	if (device->msix.count && ranges_overlap(offset, size, device->msix.capability, 4))
 		pci_msix_update_locked(device);

@@ -100,8 +100,7 @@ static int linux_probe(struct kvm *kvm, const struct boot *boot)
 static int linux_place(struct kvm *kvm, const struct boot *boot, struct linux_boot *linux_boot)
 {
 	const struct setup_header *header = &linux_boot->header;
-	uint64_t align = header->kernel_alignment && IS_POWER_OF_2(header->kernel_alignment) ?
-			 header->kernel_alignment : MIB(2);
+	uint64_t align = IS_POWER_OF_2(header->kernel_alignment) ? header->kernel_alignment : MIB(2);
 	uint64_t end = kvm->ram[0].size;
 
 	linux_boot->init_size = MAX((uint64_t)header->init_size, linux_boot->payload_size);

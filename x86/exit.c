@@ -85,9 +85,9 @@ static void dump_code(struct kvm_cpu *cpu, int fd, uint64_t linear)
 
 static void dump_stack(struct kvm_cpu *cpu, int fd, uint64_t linear)
 {
-	for (unsigned int row = 0; row < 4; row++) {
+	for (uint64_t row = 0; row < 4; row++) {
 		dprintf(fd, "  stack %016llx:", (unsigned long long)(linear + row * 32));
-		for (unsigned int i = 0; i < 4; i++) {
+		for (uint64_t i = 0; i < 4; i++) {
 			le64 word;
 
 			if (dump_read(cpu, linear + row * 32 + i * 8, &word, sizeof(word)))

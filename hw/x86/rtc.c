@@ -172,7 +172,7 @@ static bool rtc_alarm_matches(const struct rtc *rtc, enum rtc_register alarm, un
 /* The first second after @after_ns at which the alarm matches, as nanoseconds; UINT64_MAX if it never does. */
 static uint64_t rtc_next_alarm_ns(const struct rtc *rtc, uint64_t after_ns)
 {
-	uint64_t second = after_ns / NS_PER_S + 1, end = second + 2 * 86400;
+	uint64_t second = after_ns / NS_PER_S + 1, end = second + 2 * 86400ULL;
 
 	while (second < end) {
 		if (!rtc_alarm_matches(rtc, RTC_HOURS_ALARM, second / 3600 % 24))

@@ -42,6 +42,16 @@ int log_error(int error, const char *format, ...) printf_like(2, 3);
 /** log_errno() - as log_error(), with `: strerror(error)` behind the message */
 int log_errno(int error, const char *format, ...) printf_like(2, 3);
 
+/*
+ * clang's analyser doesn't look into them from other files, and would follow each error path as if it went on with 0.
+ * The functions' definitions have their names in parentheses for this.
+ */
+#ifdef __clang_analyzer__
+#define log_failed_(call) ({ int failed_ = (call); if (failed_ >= 0) __builtin_unreachable(); failed_; })
+#define log_error(error, ...)	log_failed_((log_error)(error, __VA_ARGS__))
+#define log_errno(error, ...)	log_failed_((log_errno)(error, __VA_ARGS__))
+#endif
+
 /** struct log_limit - how often one cause may be logged; zero-initialised, one per device and cause */
 struct log_limit {
 	atomic_uint count;
