@@ -24,11 +24,16 @@ ifeq ($(ARCHDIR),)
 $(error ARCH=$(ARCH) is not one that lkvm knows: x86_64 or arm64)
 endif
 
-# A sanitizer or a static build keeps its objects apart: make SANITIZE=address,undefined, make STATIC=1
+# A sanitizer, a static build or one without some library keeps its objects apart: make SANITIZE=address,undefined,
+# make STATIC=1, make WITHOUT=NAME (a name of libraries.mk)
 SANITIZE	?=
 STATIC		?=
+WITHOUT		?=
 comma		:= ,
-VARIANT		:= $(ARCH)$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(if $(STATIC),-static)
+empty		:=
+space		:= $(empty) $(empty)
+VARIANT		:= $(ARCH)$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(if $(STATIC),-static)$(if \
+		   $(WITHOUT),-without-$(subst $(space),-,$(strip $(WITHOUT))))
 BUILD		?= build/$(VARIANT)
 
 # KVM's headers end in flexible arrays, and are given their elements by a struct around them.
@@ -59,10 +64,11 @@ CPPFLAGS	+= -isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/$(TR
 LDFLAGS		+= -L$(SYSROOT)/usr/lib/$(TRIPLET) -Wl,-rpath-link,$(SYSROOT)/usr/lib/$(TRIPLET)
 endif
 
-LIBS		:= -laio -lz -ljansson $(if $(filter arm64,$(ARCH)),-lfdt)
+.DEFAULT_GOAL	:= all
+include libraries.mk
 
 ROOMS		:= core cmd hw hw/$(ARCHDIR) virtio disk net control state guest ui $(ARCHDIR)
-SOURCES		:= $(wildcard kvm.c kvm-cpu.c) $(sort $(foreach r,$(ROOMS),$(wildcard $(r)/*.c)))
+SOURCES		:= $(wildcard kvm.c kvm-cpu.c) $(sort $(filter-out $(LEFT_OUT),$(foreach r,$(ROOMS),$(wildcard $(r)/*.c))))
 OBJECTS		:= $(patsubst %.c,$(BUILD)/%.o,$(SOURCES)) \
 		   $(patsubst %.S,$(BUILD)/%.o,$(sort $(foreach r,$(ROOMS),$(wildcard $(r)/*.S))))
 MAIN_OBJECT	:= $(BUILD)/main.o
@@ -75,9 +81,9 @@ all: $(PROGRAM)
 
 objects: $(OBJECTS) $(if $(wildcard main.c),$(MAIN_OBJECT))
 
-$(PROGRAM): $(OBJECTS) $(MAIN_OBJECT)
+$(PROGRAM): $(OBJECTS) $(MAIN_OBJECT) $(BUILD)/include/libraries.h
 	@echo "  LD      $@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
 
 # The version that `lkvm version` prints: rewritten only when it changes.
 $(BUILD)/include/version.h: FORCE
@@ -85,7 +91,7 @@ $(BUILD)/include/version.h: FORCE
 	$(Q)printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" | cmp -s - $@ || \
 		printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" > $@
 
-$(BUILD)/%.o: %.c Makefile | $(BUILD)/include/version.h
+$(BUILD)/%.o: %.c Makefile | $(BUILD)/include/version.h $(BUILD)/include/libraries.h
 	@echo "  CC      $<"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -102,6 +108,8 @@ help:
 	@echo "make                 build ./lkvm"
 	@echo "make check [T=NAME]  build and run the tests that this host can run (one by name)"
 	@echo "make ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-   cross-build (scripts/deps cross first)"
+	@echo "make config          show the libraries that were found, and what to install for those that were not"
+	@echo "make WITHOUT=NAME    build without an optional library"
 	@echo "make STATIC=1        a static binary;  SANITIZE=address,undefined | thread;  V=1: show commands"
 
 FORCE:

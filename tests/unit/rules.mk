@@ -2,14 +2,14 @@
 # Unit tests: tests/unit/test-NAME.c is one program, linked with every object of lkvm but main.o.
 
 # Those of one architecture are in tests/unit/x86 and tests/unit/arm64.
-UNIT_SOURCES	:= $(sort $(wildcard tests/unit/test-*.c) $(wildcard tests/unit/$(ARCHDIR)/test-*.c))
+UNIT_SOURCES	:= $(sort $(filter-out $(LEFT_OUT),$(wildcard tests/unit/test-*.c tests/unit/$(ARCHDIR)/test-*.c)))
 UNIT_PROGRAMS	:= $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES))
 # Programs of another architecture run under QEMU's user mode.
 UNIT_RUNNER	?= $(if $(CROSS_COMPILE),qemu-$(subst arm64,aarch64,$(ARCH))-static)
-CHECK_LIBS	:= -lcheck -lsubunit -lrt -lm
 
 .PHONY: unit
 unit: $(UNIT_PROGRAMS)
+$(UNIT_PROGRAMS:=.o): CPPFLAGS += $(CHECK_CPPFLAGS)
 
 $(UNIT_PROGRAMS): %: %.o $(OBJECTS)
 	@echo "  LD      $@"

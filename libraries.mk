@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# The libraries of lkvm, a row each; they are looked for nowhere else. `make config` shows what was found.
+#
+# A new one is a row below and its package in scripts/deps. The fields:
+#   kind      required: without it make ends with the name of the package. optional: see below. tests: unit tests only
+#   name      what pkg-config calls it
+#   header    finds it where pkg-config doesn't know it, which is how Debian has libaio and libfdt
+#   flags     and link it in that case
+#   package   Debian's
+#   use       what needs it, in a few words (no comma)
+#   sources   of an optional one: the files, tests included, that are built only with it; may be left out
+# For an optional library that is there, libraries.h (of the build) defines HAVE_ and its name, libzstd's being
+# HAVE_LIBZSTD. `make WITHOUT=libzstd` builds as on a host without it.
+
+LIBRARIES	:=
+
+# In a cross build nothing of the host's may be found; the sysroot is filled by scripts/deps.
+ifneq ($(CROSS_COMPILE),)
+PKG_CONFIG_ENV	:= PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) \
+		   PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/$(TRIPLET)/pkgconfig:$(SYSROOT)/usr/share/pkgconfig
+endif
+pkg-config	= $(shell $(PKG_CONFIG_ENV) $(PKG_CONFIG) $(if $(STATIC),--static) $1 2>/dev/null)
+can-link	= $(shell echo 'int main(void) { return 0; }' | $(CC) $(CPPFLAGS) $(CFLAGS) -include $1 -x c - $(LDFLAGS) $2 \
+		  -o /dev/null 2>/dev/null && echo yes)
+
+# $(call library,KIND,NAME,HEADER,FLAGS,PACKAGE,USE,SOURCES)
+library		= $(eval $(call library-row,$(strip $1),$(strip $2),$(strip $3),$(strip $4),$(strip $5),$(strip $6),$(strip $7)))
+define library-row
+LIBRARIES	+= $2
+kind-$2		:= $1
+use-$2		:= $6
+sources-$2	:= $7
+module-$2	:= $(if $(filter $2,$(WITHOUT)),,$(call pkg-config,--modversion $2))
+found-$2	:= $$(or $$(module-$2),$(if $(filter $2,$(WITHOUT)),,$$(call can-link,$3,$4)))
+flags-$2	:= $$(if $$(found-$2),$$(if $$(module-$2),,$4))
+missing-$2	:= not found: $(if $(CROSS_COMPILE),run scripts/deps cross,install $5)
+endef
+
+#              kind      name     header     flags      package        use, sources
+$(call library,required, libaio,  libaio.h,  -laio,     libaio-dev,    disks)
+$(call library,required, zlib,    zlib.h,    -lz,       zlib1g-dev,    compressed kernels)
+$(call library,required, jansson, jansson.h, -ljansson, libjansson-dev,QMP and --json)
+ifeq ($(ARCH),arm64)
+$(call library,required, libfdt,  libfdt.h,  -lfdt,     libfdt-dev,    the device tree)
+endif
+$(call library,tests,    check,   check.h,   -lcheck -lsubunit -lrt -lm,check, unit tests)
+
+# $(call libraries-of,KIND): those of a kind that were found; $(call library-flags,--libs or --cflags,NAMES)
+libraries-of	= $(foreach l,$(LIBRARIES),$(if $(filter $(kind-$l),$1),$(if $(found-$l),$l)))
+library-flags	= $(strip $(foreach l,$2,$(if $(filter --libs,$1),$(flags-$l))) \
+		  $(if $(foreach l,$2,$(module-$l)),$(call pkg-config,$1 $(foreach l,$2,$(if $(module-$l),$l)))))
+
+LIBS		:= $(call library-flags,--libs,$(call libraries-of,required optional))
+CPPFLAGS	+= $(call library-flags,--cflags-only-I,$(call libraries-of,required optional))
+CHECK_LIBS	:= $(call library-flags,--libs,$(call libraries-of,tests))
+CHECK_CPPFLAGS	:= $(call library-flags,--cflags-only-I,$(call libraries-of,tests))
+LEFT_OUT	:= $(foreach l,$(LIBRARIES),$(if $(found-$l),,$(sources-$l)))
+
+# $(call library-error,KIND): what to say of those of a kind that are missing
+library-error	= $(subst $(space);,;,$(wordlist 2,999,$(strip $(foreach l,$(LIBRARIES),$(if $(filter $(kind-$l),$1),$(if $(found-$l),,\
+		  ; $l (for $(use-$l)) $(missing-$l)))))))
+LIBRARY_ERROR	:= $(call library-error,required $(if $(filter unit check-unit,$(MAKECMDGOALS)),tests))
+ifneq ($(filter-out config help clean dist demo,$(or $(MAKECMDGOALS),all)),)
+$(if $(LIBRARY_ERROR),$(error $(LIBRARY_ERROR)))
+endif
+
+# Rewritten only when it changes.
+$(BUILD)/include/libraries.h: FORCE
+	$(Q)mkdir -p $(@D)
+	$(Q)printf '%s\n' $(call libraries-of,optional) | sed -E '/./!d; s/.*/\U&/; s/[^A-Z0-9]/_/g; s/.*/#define HAVE_& 1/' > $@.new
+	$(Q)if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+.PHONY: config
+config:
+	@printf '%-12s %-9s %-28s %s\n' LIBRARY KIND 'NEEDED FOR' VERSION $(foreach l,$(LIBRARIES),\
+		'$l' '$(kind-$l)' '$(use-$l)' '$(if $(filter yes,$(found-$l)),found (says no version),$(or $(found-$l),$(missing-$l)))')
+	@$(if $(LIBRARY_ERROR),exit 1)
