@@ -19,7 +19,12 @@ void rcu_read_unlock(void);
 /** rcu_defer() - calls @release(@object) when no reader from before this call is left; from a writer */
 void rcu_defer(void (*release)(void *object), void *object);
 
-/** rcu_synchronize() - waits until all that was deferred so far has been released; outside a read section */
+/**
+ * rcu_synchronize() - waits until every reader from before this call has left, and all that was deferred before
+ * it has been released, be it by another thread
+ *
+ * Not inside a read section, nor from a release: each would wait for itself.
+ */
 void rcu_synchronize(void);
 
 static inline void rcu_cleanup_unlock_(int *unused)

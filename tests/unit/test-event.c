@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/event.c and core/rcu.c: loops, sources, timers, calls and posted work from other threads; read sections. */
+/* core/event.c: loops, sources, timers, calls and posted work from other threads. */
 #include "tests/unit/board.h"
 
 #include <stdlib.h>
@@ -301,117 +301,10 @@ START_TEST(a_loop_that_runs_is_stopped_and_a_stop_before_is_remembered)
 }
 END_TEST
 
-/* ---- read sections ---- */
-
-struct shared {
-	uint32_t mark;
-	atomic_bool released;
-};
-
-static _Atomic(struct shared *) current;
-static atomic_bool rcu_stop;
-static atomic_uint rcu_reads, rcu_freed;
-
-static void shared_release(void *object)
-{
-	struct shared *shared = object;
-
-	shared->mark = 0;
-	free(shared);
-	atomic_fetch_add(&rcu_freed, 1);
-}
-
-static void *rcu_reader(void *unused)
-{
-	(void)unused;
-	while (!atomic_load(&rcu_stop)) {
-		RCU_READ_SCOPE();
-		const struct shared *outer = atomic_load(&current);
-
-		rcu_read_lock();
-		ck_assert_uint_eq(atomic_load(&current)->mark, 0xabcd);
-		rcu_read_unlock();
-		/* The inner section's end is not the outer one's. */
-		ck_assert_uint_eq(outer->mark, 0xabcd);
-		atomic_fetch_add(&rcu_reads, 1);
-	}
-	return NULL;
-}
-
-static struct shared *shared_new(void)
-{
-	struct shared *shared = calloc(1, sizeof(*shared));
-
-	shared->mark = 0xabcd;
-	return shared;
-}
-
-START_TEST(readers_never_see_what_was_released)
-{
-	uint64_t end = event_now_ns() + 300000000ULL;
-	unsigned int swaps = 0;
-	pthread_t threads[3];
-
-	atomic_store(&current, shared_new());
-	atomic_store(&rcu_stop, false);
-	for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, rcu_reader, NULL), 0);
-	while (event_now_ns() < end || atomic_load(&rcu_reads) < 1000) {
-		rcu_defer(shared_release, atomic_exchange(&current, shared_new()));
-		swaps++;
-		if (swaps % 16 == 0)
-			rcu_synchronize();
-	}
-	atomic_store(&rcu_stop, true);
-	for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++)
-		pthread_join(threads[i], NULL);
-	rcu_synchronize();
-	ck_assert_uint_eq(atomic_load(&rcu_freed), swaps);
-	free(atomic_load(&current));
-}
-END_TEST
-
-static atomic_uint inside, leave;
-
-static void *rcu_holder(void *unused)
-{
-	(void)unused;
-	rcu_read_lock();
-	atomic_store(&inside, 1);
-	while (!atomic_load(&leave))
-		usleep(200);
-	rcu_read_unlock();
-	return NULL;
-}
-
-static void *rcu_waiter(void *done)
-{
-	rcu_synchronize();
-	atomic_store((atomic_uint *)done, 1);
-	return NULL;
-}
-
-START_TEST(synchronize_waits_for_a_reader_that_was_there_before)
-{
-	pthread_t holder, waiter;
-	atomic_uint done = 0;
-
-	ck_assert_int_eq(pthread_create(&holder, NULL, rcu_holder, NULL), 0);
-	sleep_until(&inside, 1);
-	ck_assert_int_eq(pthread_create(&waiter, NULL, rcu_waiter, &done), 0);
-	usleep(30000);
-	ck_assert_uint_eq(atomic_load(&done), 0);
-	atomic_store(&leave, 1);
-	sleep_until(&done, 1);
-	pthread_join(holder, NULL);
-	pthread_join(waiter, NULL);
-}
-END_TEST
-
 static Suite *event_suite(void)
 {
 	Suite *suite = suite_create("event");
-	TCase *loops = tcase_create("loops"), *rcu = tcase_create("rcu");
+	TCase *loops = tcase_create("loops");
 
 	tcase_add_checked_fixture(loops, setup, teardown);
 	tcase_set_timeout(loops, 40);
@@ -426,10 +319,6 @@ static Suite *event_suite(void)
 	tcase_add_test(loops, no_post_of_another_thread_is_lost);
 	tcase_add_test(loops, a_loop_that_runs_is_stopped_and_a_stop_before_is_remembered);
 	suite_add_tcase(suite, loops);
-	tcase_set_timeout(rcu, 40);
-	tcase_add_test(rcu, readers_never_see_what_was_released);
-	tcase_add_test(rcu, synchronize_waits_for_a_reader_that_was_there_before);
-	suite_add_tcase(suite, rcu);
 	return suite;
 }
 
