@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 
 #include "disk/engine.h"
+#include "disk/file.h"
 #include "kvm/log.h"
 
 #define AIO_DEPTH	1024		/* as many requests as a virtqueue can hold */
@@ -30,7 +31,7 @@ struct aio_ring {
 };
 
 struct disk_aio {
-	struct disk *disk;
+	struct disk_engine *engine;
 	io_context_t context;
 	struct aio_ring *ring;		/* NULL when its layout is not the known one */
 	int fd;
@@ -39,6 +40,7 @@ struct disk_aio {
 	unsigned int in_flight;		/* submitted, not reaped */
 	unsigned int bounces;
 	bool reaping;
+	bool unsignalled;		/* some in flight have no eventfd */
 	struct disk_request *waiting, **waiting_tail;	/* the kernel had no room, or there are bounces enough */
 };
 
@@ -53,7 +55,7 @@ static struct iocb *request_iocb(struct disk_request *request)
 
 static bool request_aligned(const struct disk_request *request)
 {
-	size_t mask = request->disk->info.block_size - 1;
+	size_t mask = request->file->block_size - 1;
 
 	for (unsigned int i = 0; i < request->iov_count; i++)
 		if (((uintptr_t)request->iov[i].iov_base | request->iov[i].iov_len) & mask)
@@ -179,23 +181,23 @@ static void aio_reap(struct disk_aio *aio, bool wait)
 	}
 	aio->reaping = false;
 	if (any)
-		disk_batch_done(aio->disk);
+		disk_batch_done(aio->engine);
 }
 
 /* ---- submission ---- */
 
 static int aio_prepare(struct disk_aio *aio, struct disk_request *request)
 {
-	struct disk *disk = request->disk;
+	const struct disk_file *file = request->file;
 	struct iocb *iocb = request_iocb(request);
 	const struct iovec *iov = request->iov;
 	int count = (int)request->iov_count, result;
 
 	request->bounce = NULL;
 	if (request->op == DISK_FLUSH) {
-		io_prep_fdsync(iocb, disk->fd);
+		io_prep_fdsync(iocb, file->fd);
 	} else {
-		if (disk->direct && !request_aligned(request)) {
+		if (file->direct && !request_aligned(request)) {
 			result = bounce_make(aio, request);
 			if (result)
 				return result;
@@ -203,15 +205,17 @@ static int aio_prepare(struct disk_aio *aio, struct disk_request *request)
 			count = 1;
 		}
 		if (request->op == DISK_READ)
-			io_prep_preadv(iocb, disk->fd, iov, count, (long long)(request->offset + request->bounced));
+			io_prep_preadv(iocb, file->fd, iov, count, (long long)(request->offset + request->bounced));
 		else
-			io_prep_pwritev(iocb, disk->fd, iov, count, (long long)(request->offset + request->bounced));
+			io_prep_pwritev(iocb, file->fd, iov, count, (long long)(request->offset + request->bounced));
 		if (request->op == DISK_WRITE && request->fua)
 			iocb->aio_rw_flags = RWF_DSYNC;
 	}
 	iocb->data = request;
-	if (disk->direct || disk->info.block_device || request->op == DISK_FLUSH || (request->op == DISK_WRITE && request->fua))
+	if (file->direct || file->block_device || request->op == DISK_FLUSH || (request->op == DISK_WRITE && request->fua))
 		io_set_eventfd(iocb, aio->fd);
+	else
+		aio->unsignalled = true;
 	return 0;
 }
 
@@ -219,8 +223,8 @@ static int aio_prepare(struct disk_aio *aio, struct disk_request *request)
 static bool aio_refused(struct disk_aio *aio, struct disk_request *request, int error)
 {
 	if (request->op == DISK_FLUSH && (error == -EINVAL || error == -EOPNOTSUPP)) {
-		aio->disk->flush_by_worker = true;
-		disk_worker_submit(aio->disk, request);
+		request->file->flush_by_worker = true;
+		disk_worker_submit(aio->engine, request);
 		return false;
 	}
 	aio_finish(aio, request, error);
@@ -259,7 +263,7 @@ static void aio_send(struct disk_aio *aio, struct iocb **iocbs, int count)
 		count -= sent;
 	}
 	if (done)
-		disk_batch_done(aio->disk);
+		disk_batch_done(aio->engine);
 }
 
 static void aio_submit_list(struct disk_aio *aio, struct disk_request *requests)
@@ -291,7 +295,7 @@ static void aio_submit_list(struct disk_aio *aio, struct disk_request *requests)
 	if (count)
 		aio_send(aio, iocbs, count);
 	if (failed)
-		disk_batch_done(aio->disk);
+		disk_batch_done(aio->engine);
 }
 
 static void aio_retry(struct disk_aio *aio)
@@ -304,26 +308,33 @@ static void aio_retry(struct disk_aio *aio)
 		aio_submit_list(aio, requests);
 }
 
-void disk_aio_submit(struct disk *disk, struct disk_request *requests)
+/* What was asked for without an eventfd is there already, but for odd file systems. */
+static void aio_look_later(struct disk_aio *aio)
 {
-	for (struct disk_request *request = requests; request; request = request->next)
-		request->bounced = 0;
-	aio_submit_list(disk->aio, requests);
-	aio_reap(disk->aio, false);
-	aio_retry(disk->aio);
-	/* What was asked for without an eventfd is there already, but for odd file systems. */
-	if (!disk->direct && !disk->info.block_device && disk->aio->in_flight && !disk->aio->reaping)
-		event_timer_set(&disk->aio->look, event_now_ns() + AIO_LOOK_NS);
+	if (!aio->in_flight)
+		aio->unsignalled = false;
+	else if (aio->unsignalled && !aio->reaping)
+		event_timer_set(&aio->look, event_now_ns() + AIO_LOOK_NS);
 }
 
-void disk_aio_wait(struct disk *disk)
+void disk_aio_submit(struct disk_engine *engine, struct disk_request *requests)
+{
+	struct disk_aio *aio = engine->aio;
+
+	aio_submit_list(aio, requests);
+	aio_reap(aio, false);
+	aio_retry(aio);
+	aio_look_later(aio);
+}
+
+void disk_aio_wait(struct disk_engine *engine)
 {
 	/* Not by polling the loop: that would dispatch other devices from inside a callback. */
-	if (disk->aio->in_flight)
-		aio_reap(disk->aio, true);
-	else if (!disk->aio->waiting)
-		disk_worker_wait(disk);
-	aio_retry(disk->aio);
+	if (engine->aio->in_flight)
+		aio_reap(engine->aio, true);
+	else if (!engine->aio->waiting)
+		disk_worker_wait(engine);
+	aio_retry(engine->aio);
 }
 
 static void aio_ready(struct event_source *source, uint32_t events)
@@ -342,30 +353,29 @@ static void aio_look(struct event_timer *timer)
 
 	aio_reap(aio, false);
 	aio_retry(aio);
-	if (aio->in_flight)
-		event_timer_set(&aio->look, event_now_ns() + AIO_LOOK_NS);
+	aio_look_later(aio);
 }
 
 /* ---- life ---- */
 
-int disk_aio_start(struct disk *disk)
+int disk_aio_start(struct disk_engine *engine)
 {
 	struct disk_aio *aio = calloc(1, sizeof(*aio));
 	int result;
 
 	if (!aio)
-		return log_errno(ENOMEM, "disk '%s'", disk->path);
-	aio->disk = disk;
+		return log_errno(ENOMEM, "asynchronous I/O");
+	aio->engine = engine;
 	aio->waiting_tail = &aio->waiting;
-	disk->aio = aio;
-	event_timer_init(disk->loop, &aio->look, aio_look);
+	engine->aio = aio;
+	event_timer_init(engine->loop, &aio->look, aio_look);
 	aio->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	result = aio->fd < 0 ? -errno : io_setup(AIO_DEPTH, &aio->context);
 	if (!result)
-		result = event_add(disk->loop, &aio->source, aio->fd, EPOLLIN | EPOLLET, aio_ready);
+		result = event_add(engine->loop, &aio->source, aio->fd, EPOLLIN | EPOLLET, aio_ready);
 	if (result) {
-		disk_aio_stop(disk);
-		return log_errno(result, "disk '%s': no asynchronous I/O (is /proc/sys/fs/aio-max-nr used up?)", disk->path);
+		disk_aio_stop(engine);
+		return log_errno(result, "no asynchronous I/O for disks (is /proc/sys/fs/aio-max-nr used up?)");
 	}
 	aio->ring = (struct aio_ring *)aio->context;
 	if (aio->ring->magic != AIO_RING_MAGIC || aio->ring->header_length != sizeof(struct aio_ring) || aio->ring->incompat)
@@ -373,9 +383,9 @@ int disk_aio_start(struct disk *disk)
 	return 0;
 }
 
-void disk_aio_stop(struct disk *disk)
+void disk_aio_stop(struct disk_engine *engine)
 {
-	struct disk_aio *aio = disk->aio;
+	struct disk_aio *aio = engine->aio;
 
 	if (!aio)
 		return;
@@ -386,5 +396,5 @@ void disk_aio_stop(struct disk *disk)
 	if (aio->fd >= 0)
 		close(aio->fd);
 	free(aio);
-	disk->aio = NULL;
+	engine->aio = NULL;
 }

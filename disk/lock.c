@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "disk/engine.h"
+#include "disk/file.h"
 #include "kvm/log.h"
 
 #define PERMISSION_BASE	100
@@ -32,30 +32,30 @@ static bool byte_is_locked(int fd, off_t byte)
 	return !fcntl(fd, F_OFD_GETLK, &lock) && lock.l_type != F_UNLCK;
 }
 
-int disk_lock(const struct disk *disk)
+int disk_file_lock(const struct disk_file *file)
 {
-	const bool uses[PERMISSIONS] = { [CONSISTENT_READ] = true, [WRITE] = !disk->info.read_only };
+	const bool uses[PERMISSIONS] = { [CONSISTENT_READ] = true, [WRITE] = !file->read_only };
 	const bool unshared[PERMISSIONS] = { [WRITE] = true, [RESIZE] = true };
 
 	for (int p = 0; p < PERMISSIONS; p++) {
 		int result = 0;
 
 		if (uses[p])
-			result = lock_byte(disk->fd, PERMISSION_BASE + p);
+			result = lock_byte(file->fd, PERMISSION_BASE + p);
 		if (!result && unshared[p])
-			result = lock_byte(disk->fd, UNSHARED_BASE + p);
+			result = lock_byte(file->fd, UNSHARED_BASE + p);
 		if (result == -ENOLCK || result == -EOPNOTSUPP || result == -EINVAL) {
 			log_warn("disk '%s': its file system has no locks, so nothing keeps another program from using it too",
-				 disk->path);
+				 file->path);
 			return 0;
 		}
 		if (result)
-			return log_error(EBUSY, "disk '%s': in use by another program", disk->path);
+			return log_error(EBUSY, "disk '%s': in use by another program", file->path);
 	}
 	for (int p = 0; p < PERMISSIONS; p++)
-		if ((uses[p] && byte_is_locked(disk->fd, UNSHARED_BASE + p)) ||
-		    (unshared[p] && byte_is_locked(disk->fd, PERMISSION_BASE + p)))
+		if ((uses[p] && byte_is_locked(file->fd, UNSHARED_BASE + p)) ||
+		    (unshared[p] && byte_is_locked(file->fd, PERMISSION_BASE + p)))
 			return log_error(EBUSY, "disk '%s': in use by another VM or QEMU (',ro' on both sides would let them share it)",
-					 disk->path);
+					 file->path);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "disk/engine.h"
+#include "disk/file.h"
 #include "kvm/log.h"
 
 static const struct { const char *name, *magic; size_t offset, length; } raw_foreign[] = {
@@ -39,37 +40,21 @@ static int raw_open(struct disk *disk)
 {
 	struct disk_info *info = &disk->info;
 	uint64_t size = ALIGN_DOWN(info->size, (uint64_t)info->block_size);
+	const char *path = disk->file->path;
 
 	if (!size)
-		return log_error(EINVAL, "disk '%s': empty (make it larger: truncate -s 1G '%s')", disk->path, disk->path);
+		return log_error(EINVAL, "disk '%s': empty (make it larger: truncate -s 1G '%s')", path, path);
 	if (size != info->size)
-		log_warn("disk '%s': its last %llu bytes are no whole block and stay out of sight", disk->path,
+		log_warn("disk '%s': its last %llu bytes are no whole block and stay out of sight", path,
 			 (unsigned long long)(info->size - size));
 	info->size = size;
 	info->discard = info->write_zeroes = !info->read_only;
 	return 0;
 }
 
-/* Splits the batch: what blocks goes to the worker, the rest to libaio in its order. */
 static void raw_submit(struct disk *disk)
 {
-	struct disk_request *request = disk->queued, *next, *list = NULL, **tail = &list;
-
-	disk->queued = NULL;
-	disk->queued_tail = &disk->queued;
-	for (; request; request = next) {
-		next = request->next;
-		request->next = NULL;
-		if (request->op == DISK_DISCARD || request->op == DISK_WRITE_ZEROES ||
-		    (request->op == DISK_FLUSH && disk->flush_by_worker)) {
-			disk_worker_submit(disk, request);
-		} else {
-			*tail = request;
-			tail = &request->next;
-		}
-	}
-	if (list)
-		disk_aio_submit(disk, list);
+	disk_engine_submit(disk->engine, disk->file, disk_take_queued(disk));
 }
 
 static const struct disk_format raw_format = {
@@ -89,14 +74,13 @@ static int foreign_probe(const uint8_t *head, size_t length)
 
 static int foreign_open(struct disk *disk)
 {
-	/* Aligned, since the file may be open for direct I/O. */
-	_Alignas(4096) uint8_t head[4096] = { 0 };
+	uint8_t head[128] = { 0 };
 	const char *name = NULL;
 
-	if (pread(disk->fd, head, sizeof(head), 0) > 0)
+	if (!disk_file_read(disk->file, 0, head, sizeof(head)))
 		name = raw_find_foreign(head, sizeof(head));
 	return log_error(EMEDIUMTYPE, "disk '%s': %s%s image, which is not built yet (storage); ',format=raw' uses its bytes as they are",
-			 disk->path, name ? "a " : "not a raw", name ? name : "");
+			 disk->file->path, name ? "a " : "not a raw", name ? name : "");
 }
 
 static const struct disk_format foreign_format = {

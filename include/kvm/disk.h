@@ -14,6 +14,8 @@
 #include "kvm/types.h"
 
 struct disk;
+struct disk_engine;
+struct disk_file;
 struct disk_request;
 struct kvm;
 
@@ -30,8 +32,9 @@ struct disk_request {
 	bool may_unmap;			/* WRITE_ZEROES: may free the space */
 	/** @done: 0 or negative errno; on the disk's loop; may submit again */
 	void (*done)(struct disk_request *request, int result);
-	/* private to the engine */
-	struct disk *disk;
+	/* private to the disk and its engine */
+	struct disk_engine *engine;
+	struct disk_file *file;
 	struct disk_request *next;
 	void *bounce;
 	struct iovec bounce_iov;
@@ -45,7 +48,6 @@ struct disk_info {
 	uint32_t physical_block_size;
 	bool read_only;
 	bool discard, write_zeroes;
-	bool block_device;
 	char serial[21];		/* "" unless serial= was given */
 };
 

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Files under formats: calls that wait. For tables and tools on the disk's loop or with no loop at all, and for the
+ * worker's thread, which calls those whose names end in _now.
+ */
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "disk/file.h"
+
+#define DIRECT_ALIGN	4096ULL		/* no file system or device asks for more */
+#define DIRECT_PIECE	KIB(256)
+
+/* ---- plain calls, repeated until all is done ---- */
+
+static int read_all(int fd, uint64_t offset, char *buffer, size_t length)
+{
+	while (length) {
+		ssize_t got = pread(fd, buffer, length, (off_t)offset);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (!got) {
+			memset(buffer, 0, length);
+			return 0;
+		}
+		buffer += got;
+		offset += (uint64_t)got;
+		length -= (size_t)got;
+	}
+	return 0;
+}
+
+static int write_all(int fd, uint64_t offset, const char *buffer, size_t length)
+{
+	while (length) {
+		ssize_t done = pwrite(fd, buffer, length, (off_t)offset);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return done ? -errno : -EIO;
+		buffer += done;
+		offset += (uint64_t)done;
+		length -= (size_t)done;
+	}
+	return 0;
+}
+
+/* ---- direct I/O: whole blocks, in aligned memory ---- */
+
+/* One piece of a transfer, through @bounce. */
+static int direct_piece(int fd, uint64_t offset, char *data, size_t length, char *bounce, bool write)
+{
+	uint64_t start = ALIGN_DOWN(offset, DIRECT_ALIGN);
+	size_t span = (size_t)(ALIGN_UP(offset + length, DIRECT_ALIGN) - start);
+	int result = 0;
+
+	if (!write || span != length)
+		result = read_all(fd, start, bounce, span);
+	if (result)
+		return result;
+	if (!write) {
+		memcpy(data, bounce + (offset - start), length);
+		return 0;
+	}
+	memcpy(bounce + (offset - start), data, length);
+	return write_all(fd, start, bounce, span);
+}
+
+static int direct_transfer(int fd, uint64_t offset, char *data, size_t length, bool write)
+{
+	_cleanup_free_ void *bounce = NULL;
+	int result = 0;
+
+	if (posix_memalign(&bounce, DIRECT_ALIGN, DIRECT_PIECE))
+		return -ENOMEM;
+	while (length && !result) {
+		size_t room = (size_t)(DIRECT_PIECE - (offset & (DIRECT_ALIGN - 1)));
+		size_t part = MIN(length, room);
+
+		result = direct_piece(fd, offset, data, part, bounce, write);
+		data += part;
+		offset += part;
+		length -= part;
+	}
+	return result;
+}
+
+/* ---- the calls ---- */
+
+int disk_file_read(struct disk_file *file, uint64_t offset, void *buffer, size_t length)
+{
+	if (offset > INT64_MAX - length)
+		return -EFBIG;
+	return file->direct ? direct_transfer(file->fd, offset, buffer, length, false) :
+	       read_all(file->fd, offset, buffer, length);
+}
+
+int disk_file_write(struct disk_file *file, uint64_t offset, const void *buffer, size_t length)
+{
+	struct iovec iov = { (void *)(uintptr_t)buffer, length };
+	int result;
+
+	if (offset > INT64_MAX - length)
+		return -EFBIG;
+	result = disk_file_change(file, DISK_WRITE, offset, length, &iov, 1);
+	if (!result)
+		result = file->direct ? direct_transfer(file->fd, offset, iov.iov_base, length, true) :
+			 write_all(file->fd, offset, buffer, length);
+	if (!result && offset + length > file->size)
+		file->size = file->direct ? ALIGN_UP(offset + length, DIRECT_ALIGN) : offset + length;
+	return result;
+}
+
+static int file_allocate(const struct disk_file *file, int mode, uint64_t offset, uint64_t length)
+{
+	int result;
+
+	do {
+		result = fallocate(file->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+	} while (result < 0 && errno == EINTR);
+	return result < 0 ? -errno : 0;
+}
+
+/* Where nothing better is offered. */
+static int zero_by_writing(int fd, uint64_t offset, uint64_t length)
+{
+	static const char zeroes[65536] __attribute__((aligned(4096)));
+	int result = 0;
+
+	for (uint64_t done = 0; done < length && !result; done += sizeof(zeroes))
+		result = write_all(fd, offset + done, zeroes, (size_t)MIN(length - done, (uint64_t)sizeof(zeroes)));
+	return result;
+}
+
+int disk_file_write_zeroes_now(const struct disk_file *file, uint64_t offset, uint64_t length, bool may_unmap)
+{
+	uint64_t range[2] = { offset, length };
+	int result;
+
+	if (file->block_device)
+		result = ioctl(file->fd, BLKZEROOUT, range) < 0 ? -errno : 0;
+	else
+		result = file_allocate(file, may_unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE, offset, length);
+	if (result == -EOPNOTSUPP || result == -ENOTTY)
+		result = zero_by_writing(file->fd, offset, length);
+	return result;
+}
+
+int disk_file_discard_now(const struct disk_file *file, uint64_t offset, uint64_t length)
+{
+	uint64_t range[2] = { offset, length };
+	int result;
+
+	if (file->block_device)
+		result = ioctl(file->fd, BLKDISCARD, range) < 0 ? -errno : 0;
+	else
+		result = file_allocate(file, FALLOC_FL_PUNCH_HOLE, offset, length);
+	return result == -EOPNOTSUPP || result == -ENOTTY ? 0 : result;
+}
+
+int disk_file_write_zeroes(struct disk_file *file, uint64_t offset, uint64_t length, bool may_unmap)
+{
+	int result = disk_file_change(file, DISK_WRITE_ZEROES, offset, length, NULL, 0);
+
+	return result ? result : disk_file_write_zeroes_now(file, offset, length, may_unmap);
+}
+
+int disk_file_discard(struct disk_file *file, uint64_t offset, uint64_t length)
+{
+	int result = disk_file_change(file, DISK_DISCARD, offset, length, NULL, 0);
+
+	return result ? result : disk_file_discard_now(file, offset, length);
+}
+
+int disk_file_flush(struct disk_file *file)
+{
+	int result = disk_file_change(file, DISK_FLUSH, 0, 0, NULL, 0);
+
+	if (!result && fdatasync(file->fd) < 0)
+		result = -errno;
+	return result;
+}
+
+int disk_file_resize(struct disk_file *file, uint64_t size)
+{
+	int result;
+
+	if (file->block_device)
+		return -ENOTSUP;
+	if (size > INT64_MAX)
+		return -EFBIG;
+	result = disk_file_change(file, DISK_DISCARD, size, 0, NULL, 0);
+	if (!result && ftruncate(file->fd, (off_t)size) < 0)
+		result = -errno;
+	if (!result)
+		file->size = size;
+	return result;
+}

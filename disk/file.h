@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The file under a format: a regular file or block device, opened, measured and locked, with synchronous calls
+ * for a format's tables and for tools. Guest data goes through the engine (disk/engine.h).
+ */
+#ifndef DISK_FILE_H
+#define DISK_FILE_H
+
+#include "kvm/disk.h"
+
+struct disk_file;
+
+/**
+ * struct disk_file_tap - sees what is about to change a file; for tests that cut the power
+ * @change: @op on [@offset, @offset + @length), @iov its data for DISK_WRITE, NULL otherwise; a negative errno
+ *          refuses it. A new size comes as DISK_DISCARD of no length at that size.
+ */
+struct disk_file_tap {
+	int (*change)(struct disk_file_tap *tap, enum disk_op op, uint64_t offset, uint64_t length,
+		      const struct iovec *iov, unsigned int iov_count);
+};
+
+struct disk_file {
+	/* constant once open */
+	char *path;
+	int fd;
+	bool direct, read_only, block_device;
+	uint32_t block_size;		/* logical */
+	uint32_t physical_block_size;
+	/* owned by the disk's loop */
+	uint64_t size;			/* bytes; what disk_file_resize() made of it */
+	bool flush_by_worker;		/* its file system has no asynchronous flush */
+	struct disk_file_tap *tap;
+};
+
+struct disk_file_options {
+	const char *path;
+	const char *beneath;		/* the real path of the folder it must lie in, or NULL */
+	bool read_only, direct;
+};
+
+/** disk_file_open() - opens, measures and locks; says one line on failure; changes nothing */
+int __must_check disk_file_open(struct disk_file **file, const struct disk_file_options *options);
+void disk_file_close(struct disk_file *file);
+
+/** disk_file_real_path() - where the open file is, as a string to be freed; NULL without memory or /proc */
+char *disk_file_real_path(const struct disk_file *file);
+
+/** disk_file_lock() - QEMU's byte locks, for reading or for writing; -EBUSY (said) when another has it */
+int __must_check disk_file_lock(const struct disk_file *file);
+
+/*
+ * Synchronous calls: any offset and length, also on a file that is open for direct I/O. They return 0 or a negative
+ * errno and say nothing. Where direct I/O wants whole blocks, a write reads and rewrites those around it: nothing
+ * else may be writing them.
+ */
+
+/** disk_file_read() - what lies past the end of the file reads as zeroes */
+int __must_check disk_file_read(struct disk_file *file, uint64_t offset, void *buffer, size_t length);
+int __must_check disk_file_write(struct disk_file *file, uint64_t offset, const void *buffer, size_t length);
+/** disk_file_write_zeroes() - @may_unmap: by a hole, if that can be; the size stays */
+int __must_check disk_file_write_zeroes(struct disk_file *file, uint64_t offset, uint64_t length, bool may_unmap);
+/** disk_file_discard() - a hint: 0 also where it can't be followed */
+int __must_check disk_file_discard(struct disk_file *file, uint64_t offset, uint64_t length);
+int __must_check disk_file_flush(struct disk_file *file);
+/** disk_file_resize() - what is gained reads as zeroes; -ENOTSUP on a block device */
+int __must_check disk_file_resize(struct disk_file *file, uint64_t size);
+
+/* The same without asking the tap; the worker's thread calls them. */
+int __must_check disk_file_write_zeroes_now(const struct disk_file *file, uint64_t offset, uint64_t length, bool may_unmap);
+int __must_check disk_file_discard_now(const struct disk_file *file, uint64_t offset, uint64_t length);
+
+/** disk_file_change() - asks the tap, if there is one */
+static inline int disk_file_change(struct disk_file *file, enum disk_op op, uint64_t offset, uint64_t length,
+				   const struct iovec *iov, unsigned int iov_count)
+{
+	return file->tap ? file->tap->change(file->tap, op, offset, length, iov, iov_count) : 0;
+}
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The text behind -d: an image and how to open it.
+ */
+#include <string.h>
+
+#include "kvm/disk.h"
+#include "kvm/log.h"
+#include "kvm/option.h"
+
+static int option_copy(char **to, const char *from)
+{
+	if (!from)
+		return 0;
+	*to = strdup(from);
+	return *to ? 0 : log_errno(ENOMEM, "--disk");
+}
+
+static int options_fill(struct disk_options *options, struct keyval *keyval)
+{
+	const char *serial = keyval_get(keyval, "serial");
+	int result;
+
+	if (!*keyval->first)
+		return log_error(EUSAGE, "--disk: no image named (say -d FILE[,ro][,direct][,serial=TEXT][,format=raw])");
+	if (serial && strlen(serial) > 20)
+		return log_error(EUSAGE, "--disk: serial '%s' has more than 20 characters", serial);
+	result = keyval_bool(keyval, "--disk", "ro", &options->read_only);
+	if (!result)
+		result = keyval_bool(keyval, "--disk", "direct", &options->direct);
+	if (!result)
+		result = option_copy(&options->format, keyval_get(keyval, "format"));
+	if (!result)
+		result = option_copy(&options->serial, serial);
+	if (!result)
+		result = option_copy(&options->path, keyval->first);
+	return result ? result : keyval_done(keyval, "--disk", "ro, direct, serial=, format=");
+}
+
+int disk_options_parse(struct disk_options *options, const char *text)
+{
+	struct keyval keyval;
+	int result = keyval_parse(&keyval, "--disk", text, true);
+
+	memset(options, 0, sizeof(*options));
+	if (result)
+		return result;
+	result = options_fill(options, &keyval);
+	keyval_free(&keyval);
+	if (result)
+		disk_options_free(options);
+	return result;
+}
+
+void disk_options_free(struct disk_options *options)
+{
+	free(options->path);
+	free(options->format);
+	free(options->serial);
+	memset(options, 0, sizeof(*options));
+}
