@@ -10,10 +10,15 @@
 
 #include "kvm/rcu.h"
 
-const struct flat_range *address_space_find(struct address_space *space, uint64_t address)
+/* The view of now, for one whole access: it must not change between a check and the use. Inside a read section. */
+static const struct flat_view *space_view(struct address_space *space)
 {
 	/* seq_cst: see space_update_locked(). */
-	const struct flat_view *view = atomic_load(&space->view);
+	return atomic_load(&space->view);
+}
+
+static const struct flat_range *view_find(const struct flat_view *view, uint64_t address)
+{
 	size_t low = 0, high = view->count;
 
 	while (low < high) {
@@ -28,6 +33,11 @@ const struct flat_range *address_space_find(struct address_space *space, uint64_
 			low = middle + 1;
 	}
 	return NULL;
+}
+
+const struct flat_range *address_space_find(struct address_space *space, uint64_t address)
+{
+	return view_find(space_view(space), address);
 }
 
 /* ---- device I/O ---- */
@@ -86,41 +96,53 @@ static void region_write(const struct flat_range *range, uint64_t offset, unsign
 		region_count_coalesced(region, offset);
 }
 
+/*
+ * The next piece of an access of @left bytes at @address, of which @done are through: *@part bytes in one range, or
+ * one byte that nobody takes (NULL), as all past 2^64.
+ */
+static const struct flat_range *io_part(const struct flat_view *view, uint64_t address, unsigned int done,
+					unsigned int left, unsigned int *part)
+{
+	uint64_t at = address + done;
+	const struct flat_range *range = at < address ? NULL : view_find(view, at);
+
+	*part = range ? (unsigned int)MIN((uint64_t)left, range->size - (at - range->base)) : 1;
+	return range;
+}
+
 bool space_io_read(struct address_space *space, uint64_t address, unsigned int size, uint64_t *value)
 {
+	const struct flat_view *view;
 	bool taken = false;
 	RCU_READ_SCOPE();
 
+	view = space_view(space);
 	*value = 0;
 	for (unsigned int done = 0, part; done < size; done += part) {
-		const struct flat_range *range = address_space_find(space, address + done);
-		uint64_t at = range ? address + done - range->base : 0;
+		const struct flat_range *range = io_part(view, address, done, size - done, &part);
+		uint64_t bytes = ~0ULL;
 
-		part = size - done;
 		if (range) {
-			part = (unsigned int)MIN((uint64_t)part, range->size - at);
-			*value |= (region_read(range, range->offset + at, part) & io_mask(part)) << (done * 8);
+			bytes = region_read(range, range->offset + (address + done - range->base), part);
 			taken = true;
-		} else {
-			part = 1;
-			*value |= 0xffULL << (done * 8);
 		}
+		*value |= (bytes & io_mask(part)) << (done * 8);
 	}
 	return taken;
 }
 
 bool space_io_write(struct address_space *space, uint64_t address, unsigned int size, uint64_t value)
 {
+	const struct flat_view *view;
 	bool taken = false;
 	RCU_READ_SCOPE();
 
+	view = space_view(space);
 	for (unsigned int done = 0, part; done < size; done += part) {
-		const struct flat_range *range = address_space_find(space, address + done);
-		uint64_t at = range ? address + done - range->base : 0;
+		const struct flat_range *range = io_part(view, address, done, size - done, &part);
 
-		part = range ? (unsigned int)MIN((uint64_t)(size - done), range->size - at) : 1;
 		if (range) {
-			region_write(range, range->offset + at, part, value >> (done * 8));
+			region_write(range, range->offset + (address + done - range->base), part, value >> (done * 8));
 			taken = true;
 		}
 	}
@@ -131,11 +153,11 @@ bool space_io_write(struct address_space *space, uint64_t address, unsigned int 
 
 /*
  * The host memory behind the guest's [at, at + length), as far as it is contiguous: *@part bytes.
- * NULL if @at is no memory of that kind. Inside a read section.
+ * NULL if @at is no memory of that kind.
  */
-static char *memory_part(struct address_space *space, uint64_t at, uint64_t length, bool for_write, uint64_t *part)
+static char *memory_part(const struct flat_view *view, uint64_t at, uint64_t length, bool for_write, uint64_t *part)
 {
-	const struct flat_range *range = address_space_find(space, at);
+	const struct flat_range *range = view_find(view, at);
 	uint64_t offset;
 
 	if (!range || range->region->kind == REGION_IO || (for_write && range->region->kind != REGION_RAM))
@@ -145,28 +167,30 @@ static char *memory_part(struct address_space *space, uint64_t at, uint64_t leng
 	return (char *)range->region->host + range->offset + offset;
 }
 
-/* Whether all of it is memory of that kind. Inside a read section. */
-static bool memory_check(struct address_space *space, uint64_t at, uint64_t length, bool for_write)
+/* Whether all of it is memory of that kind. */
+static bool memory_check(const struct flat_view *view, uint64_t at, uint64_t length, bool for_write)
 {
 	uint64_t part;
 
 	if (length && at + (length - 1) < at)
 		return false;
 	for (; length; at += part, length -= part)
-		if (!memory_part(space, at, length, for_write, &part))
+		if (!memory_part(view, at, length, for_write, &part))
 			return false;
 	return true;
 }
 
 int memory_read(struct address_space *space, gpa_t from, void *buffer, size_t length)
 {
+	const struct flat_view *view;
 	uint64_t at = from.value, part;
 	RCU_READ_SCOPE();
 
+	view = space_view(space);
 	if (length && at + (length - 1) < at)
 		return -EFAULT;
 	for (char *to = buffer; length; at += part, to += part, length -= part) {
-		const char *host = memory_part(space, at, length, false, &part);
+		const char *host = memory_part(view, at, length, false, &part);
 
 		if (!host)
 			return -EFAULT;
@@ -177,13 +201,15 @@ int memory_read(struct address_space *space, gpa_t from, void *buffer, size_t le
 
 int memory_write(struct address_space *space, gpa_t to, const void *buffer, size_t length)
 {
+	const struct flat_view *view;
 	uint64_t at = to.value, part;
 	RCU_READ_SCOPE();
 
-	if (!memory_check(space, at, length, true))
+	view = space_view(space);
+	if (!memory_check(view, at, length, true))
 		return -EFAULT;
 	for (const char *from = buffer; length; at += part, from += part, length -= part) {
-		char *host = memory_part(space, at, length, true, &part);
+		char *host = memory_part(view, at, length, true, &part);
 
 		if (!host)
 			return -EFAULT;
@@ -194,13 +220,15 @@ int memory_write(struct address_space *space, gpa_t to, const void *buffer, size
 
 int memory_set(struct address_space *space, gpa_t to, int byte, size_t length)
 {
+	const struct flat_view *view;
 	uint64_t at = to.value, part;
 	RCU_READ_SCOPE();
 
-	if (!memory_check(space, at, length, true))
+	view = space_view(space);
+	if (!memory_check(view, at, length, true))
 		return -EFAULT;
 	for (; length; at += part, length -= part) {
-		char *host = memory_part(space, at, length, true, &part);
+		char *host = memory_part(view, at, length, true, &part);
 
 		if (!host)
 			return -EFAULT;
@@ -212,14 +240,16 @@ int memory_set(struct address_space *space, gpa_t to, int byte, size_t length)
 int memory_iov(struct address_space *space, gpa_t at_gpa, uint64_t length, bool for_write,
 	       struct iovec *iov, int max)
 {
+	const struct flat_view *view;
 	uint64_t at = at_gpa.value, part;
 	int count = 0;
 	RCU_READ_SCOPE();
 
+	view = space_view(space);
 	if (length && at + (length - 1) < at)
 		return -EFAULT;
 	for (; length; at += part, length -= part) {
-		char *host = memory_part(space, at, length, for_write, &part);
+		char *host = memory_part(view, at, length, for_write, &part);
 
 		if (!host)
 			return -EFAULT;
@@ -240,6 +270,6 @@ void *memory_window(struct address_space *space, gpa_t at, uint64_t length)
 	char *host;
 	RCU_READ_SCOPE();
 
-	host = memory_part(space, at.value, length, true, &part);
+	host = memory_part(space_view(space), at.value, length, true, &part);
 	return host && part == length ? host : NULL;
 }

@@ -182,7 +182,7 @@ static int bindings_of_range(const struct flat_range *range, struct space_bindin
 		if (range_contains(range->offset, range->size, bell->offset, bell->size ? bell->size : 1))
 			result = binding_append(list, count, (struct space_binding){
 				.address = range->base + (bell->offset - range->offset), .doorbell = bell });
-	for (struct coalesced *zone = region->coalesced; zone && !result; zone = zone->next)
+	for (struct coalesced *zone = atomic_load(&region->coalesced); zone && !result; zone = atomic_load(&zone->next))
 		if (atomic_load(&zone->writes) >= COALESCE_AFTER &&
 		    range_contains(range->offset, range->size, zone->offset, zone->size))
 			result = binding_append(list, count, (struct space_binding){
@@ -286,18 +286,18 @@ static void region_link_locked(struct address_space *space, struct region *regio
 		at = &(*at)->next;
 	region->next = *at;
 	*at = region;
-	region->space = space;
+	atomic_store(&region->space, space);
 }
 
 static void region_unlink_locked(struct region *region)
 {
-	struct region **at = &region->space->regions;
+	struct region **at = &atomic_load(&region->space)->regions;
 
 	while (*at && *at != region)
 		at = &(*at)->next;
 	if (*at)
 		*at = region->next;
-	region->space = NULL;
+	atomic_store(&region->space, NULL);
 }
 
 static bool space_fits(const struct address_space *space, uint64_t base, uint64_t size)
@@ -307,55 +307,81 @@ static bool space_fits(const struct address_space *space, uint64_t base, uint64_
 	return size && last >= base && (!space->limit || last < space->limit);
 }
 
-int region_add(struct address_space *space, struct region *region, uint64_t base, int priority)
+/* The space that @region is in, with its lock held; NULL, and no lock, while it is in none. */
+static struct address_space *region_lock(struct region *region)
+{
+	struct address_space *space;
+
+	while ((space = atomic_load(&region->space))) {
+		pthread_mutex_lock(&space->lock);
+		if (atomic_load(&region->space) == space)
+			return space;
+		pthread_mutex_unlock(&space->lock);
+	}
+	return NULL;
+}
+
+static void region_unlock(struct address_space *space)
+{
+	if (space)
+		pthread_mutex_unlock(&space->lock);
+}
+
+static int region_add_locked(struct address_space *space, struct region *region, uint64_t base, int priority)
 {
 	int result;
 
-	if (region->space)
+	if (atomic_load(&region->space))
 		return -EEXIST;
-	if (!space_fits(space, base, region->size))
-		return -ERANGE;
-	pthread_mutex_lock(&space->lock);
 	region->base = base;
 	region->priority = priority;
 	region_link_locked(space, region);
 	result = space_changed_locked(space);
 	if (result)
 		region_unlink_locked(region);
+	return result;
+}
+
+int region_add(struct address_space *space, struct region *region, uint64_t base, int priority)
+{
+	int result;
+
+	if (!space_fits(space, base, region->size))
+		return -ERANGE;
+	pthread_mutex_lock(&space->lock);
+	result = region_add_locked(space, region, base, priority);
 	pthread_mutex_unlock(&space->lock);
 	return result;
 }
 
 void region_del(struct region *region)
 {
-	struct address_space *space = region->space;
+	struct address_space *space = region_lock(region);
 
 	if (!space)
 		return;
-	pthread_mutex_lock(&space->lock);
 	region_unlink_locked(region);
 	if (space_changed_locked(space))
 		log_error(ENOMEM, "address space %s: region %s is gone but the view is stale", space->name,
 			  region->name);
-	pthread_mutex_unlock(&space->lock);
+	region_unlock(space);
 }
 
 int region_move(struct region *region, uint64_t base)
 {
-	struct address_space *space = region->space;
+	struct address_space *space = region_lock(region);
 	uint64_t from = region->base;
-	int result;
+	int result = -EINVAL;
 
-	if (!space)
-		return -EINVAL;
-	if (!space_fits(space, base, region->size))
-		return -ERANGE;
-	pthread_mutex_lock(&space->lock);
-	region->base = base;
-	result = space_changed_locked(space);
-	if (result)
-		region->base = from;
-	pthread_mutex_unlock(&space->lock);
+	if (space && space_fits(space, base, region->size)) {
+		region->base = base;
+		result = space_changed_locked(space);
+		if (result)
+			region->base = from;
+	} else if (space) {
+		result = -ERANGE;
+	}
+	region_unlock(space);
 	return result;
 }
 
@@ -382,85 +408,78 @@ static void region_unlink_doorbell(struct region *region, struct doorbell *doorb
 
 int region_add_doorbell(struct region *region, struct doorbell *doorbell)
 {
-	struct address_space *space = region->space;
-	int result;
+	struct address_space *space = region_lock(region);
+	int result = region_link_doorbell(region, doorbell);
 
-	if (!space)
-		return region_link_doorbell(region, doorbell);
-	pthread_mutex_lock(&space->lock);
-	result = region_link_doorbell(region, doorbell);
-	if (!result)
+	if (!result && space) {
 		result = space_changed_locked(space);
-	if (result && result != -EEXIST)
-		region_unlink_doorbell(region, doorbell);
-	pthread_mutex_unlock(&space->lock);
+		if (result)
+			region_unlink_doorbell(region, doorbell);
+	}
+	region_unlock(space);
 	return result;
 }
 
 void region_del_doorbell(struct region *region, struct doorbell *doorbell)
 {
-	struct address_space *space = region->space;
+	struct address_space *space = region_lock(region);
 
-	if (!space) {
-		region_unlink_doorbell(region, doorbell);
-		return;
-	}
-	pthread_mutex_lock(&space->lock);
 	region_unlink_doorbell(region, doorbell);
-	if (space_changed_locked(space))
+	if (space && space_changed_locked(space))
 		log_error(ENOMEM, "address space %s: a doorbell of %s can't be taken off", space->name, region->name);
-	pthread_mutex_unlock(&space->lock);
+	region_unlock(space);
+}
+
+static void region_unlink_coalesced(struct region *region, struct coalesced *coalesced)
+{
+	_Atomic(struct coalesced *) *at = &region->coalesced;
+	struct coalesced *zone;
+
+	while ((zone = atomic_load(at)) && zone != coalesced)
+		at = &zone->next;
+	if (zone)
+		atomic_store(at, atomic_load(&zone->next));
 }
 
 int region_coalesce(struct region *region, struct coalesced *coalesced)
 {
-	struct address_space *space = region->space;
+	struct address_space *space = region_lock(region);
 	int result = 0;
 
+	atomic_store(&coalesced->next, atomic_load(&region->coalesced));
+	atomic_store(&region->coalesced, coalesced);
 	if (space)
-		pthread_mutex_lock(&space->lock);
-	coalesced->next = region->coalesced;
-	region->coalesced = coalesced;
-	if (space) {
 		result = space_changed_locked(space);
-		pthread_mutex_unlock(&space->lock);
-	}
+	if (result)
+		region_unlink_coalesced(region, coalesced);
+	region_unlock(space);
 	return result;
 }
 
 void region_count_coalesced(struct region *region, uint64_t offset)
 {
-	struct address_space *space = region->space;
+	for (struct coalesced *zone = atomic_load(&region->coalesced); zone; zone = atomic_load(&zone->next)) {
+		struct address_space *space;
 
-	for (struct coalesced *zone = region->coalesced; zone; zone = zone->next) {
 		if (!range_contains(zone->offset, zone->size, offset, 1) ||
-		    atomic_load_explicit(&zone->writes, memory_order_relaxed) >= COALESCE_AFTER)
+		    atomic_load_explicit(&zone->writes, memory_order_relaxed) >= COALESCE_AFTER ||
+		    atomic_fetch_add(&zone->writes, 1) != COALESCE_AFTER - 1)
 			continue;
-		if (atomic_fetch_add(&zone->writes, 1) != COALESCE_AFTER - 1 || !space)
-			continue;
-		pthread_mutex_lock(&space->lock);
-		if (space_changed_locked(space))
+		space = region_lock(region);
+		if (space && space_changed_locked(space))
 			log_debug("address space %s: writes to %s stay uncoalesced", space->name, region->name);
-		pthread_mutex_unlock(&space->lock);
+		region_unlock(space);
 	}
 }
 
 void region_uncoalesce(struct region *region, struct coalesced *coalesced)
 {
-	struct address_space *space = region->space;
-	struct coalesced **at = &region->coalesced;
+	struct address_space *space = region_lock(region);
 
-	if (space)
-		pthread_mutex_lock(&space->lock);
-	while (*at && *at != coalesced)
-		at = &(*at)->next;
-	if (*at)
-		*at = coalesced->next;
-	if (space) {
-		if (space_changed_locked(space))
-			log_error(ENOMEM, "address space %s: a coalesced zone of %s stays", space->name, region->name);
-		pthread_mutex_unlock(&space->lock);
-	}
+	region_unlink_coalesced(region, coalesced);
+	if (space && space_changed_locked(space))
+		log_error(ENOMEM, "address space %s: a coalesced zone of %s stays", space->name, region->name);
+	region_unlock(space);
 }
 
 void address_space_begin(struct address_space *space)

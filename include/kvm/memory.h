@@ -65,7 +65,8 @@ struct io_ops {
  *
  * Filled by one of the region_init_*() functions; the fields below are private to core/space.c but for
  * reading. Must outlive its last use by a reader: after region_del() call rcu_synchronize() before freeing
- * the owner (not from inside an I/O callback).
+ * the owner (not from inside an I/O callback). Any thread may move or delete it, while it is added to a space by
+ * its owner alone.
  */
 struct region {
 	const char *name;
@@ -73,7 +74,7 @@ struct region {
 	int priority;
 	uint64_t base;		/* address in the space, valid while added */
 	uint64_t size;
-	struct address_space *space;	/* NULL while not added */
+	_Atomic(struct address_space *) space;	/* NULL while not added; changed under that space's lock */
 	/* RAM, ROM */
 	void *host;
 	int fd;			/* memfd behind @host, or -1 */
@@ -86,7 +87,7 @@ struct region {
 	uint64_t target_offset;
 	/* I/O: writes that need no userspace, following the region where it goes */
 	struct doorbell *doorbells;
-	struct coalesced *coalesced;
+	_Atomic(struct coalesced *) coalesced;
 	struct region *next;
 };
 
@@ -110,7 +111,7 @@ struct coalesced {
 	uint64_t offset;
 	uint64_t size;
 	atomic_uint writes;		/* counted by the vCPUs until it is active */
-	struct coalesced *next;
+	_Atomic(struct coalesced *) next;	/* read by vCPUs without a lock */
 };
 #define COALESCE_AFTER	64
 
@@ -199,7 +200,11 @@ int __must_check region_move(struct region *region, uint64_t base);
 int __must_check region_add_doorbell(struct region *region, struct doorbell *doorbell);
 void region_del_doorbell(struct region *region, struct doorbell *doorbell);
 
-/** region_coalesce() - lets writes to @coalesced be batched (index registers: the data access drains them) */
+/**
+ * region_coalesce() - lets writes to @coalesced be batched (index registers: the data access drains them)
+ * The caller owns @coalesced until region_uncoalesce() and, behind that, rcu_synchronize(). Returns 0, -ENOMEM, or
+ * what KVM said, and then nothing has changed.
+ */
 int __must_check region_coalesce(struct region *region, struct coalesced *coalesced);
 void region_uncoalesce(struct region *region, struct coalesced *coalesced);
 
@@ -211,7 +216,7 @@ void region_uncoalesce(struct region *region, struct coalesced *coalesced);
 void address_space_begin(struct address_space *space);
 int __must_check address_space_commit(struct address_space *space);
 
-/** region_count_coalesced() - a write of the guest's reached @offset by an exit; for core/memory.c */
+/** region_count_coalesced() - a write of the guest's reached @offset by an exit; for core/memory.c, in its read section */
 void region_count_coalesced(struct region *region, uint64_t offset);
 
 /** address_space_find() - the range that holds @address, or NULL; inside an RCU read section */
@@ -225,7 +230,7 @@ void address_space_for_each(struct address_space *space,
 
 /**
  * space_io_read() - @size bytes (1 to 8) at @address, little-endian in the low bytes
- * Nobody there: all ones, and false is returned. RAM and ROM are read as memory.
+ * Nobody there: all ones, and false is returned. RAM and ROM are read as memory. Nothing is past 2^64.
  */
 bool space_io_read(struct address_space *space, uint64_t address, unsigned int size, uint64_t *value);
 

@@ -10,10 +10,12 @@
 
 #include "kvm/memory.h"
 
+/* For loops of millions: ck_assert_msg() writes into a pipe each time. */
+#define EXPECT(condition, ...)	do { if (!(condition)) ck_abort_msg(__VA_ARGS__); } while (0)
+
 #define LIMIT		4096u
 #define REGIONS		14
 #define ROUNDS		3000
-#define SEED		20260102u
 
 static struct address_space space;
 
@@ -32,6 +34,14 @@ struct model {
 static struct model models[REGIONS];
 static unsigned int orders;
 static uint32_t random_state;
+
+/* The same at each run, unless LKVM_TEST_SEED asks for another; what fails under it is repeated by it. */
+static uint32_t seed(void)
+{
+	const char *text = getenv("LKVM_TEST_SEED");
+
+	return text ? (uint32_t)strtoul(text, NULL, 0) : 20260102u;
+}
 
 static uint32_t random_below(uint32_t below)
 {
@@ -52,7 +62,7 @@ static void setup(void)
 {
 	log_set_sink(board_hush);
 	ck_assert_int_eq(address_space_init(&space, "test", LIMIT), 0);
-	random_state = SEED;
+	random_state = seed();
 	orders = 0;
 	memset(models, 0, sizeof(models));
 	for (unsigned int i = 0; i < REGIONS; i++) {
@@ -117,16 +127,17 @@ static void compare_all(unsigned int round)
 		const struct model *real = owner && owner->target ? owner->target : owner;
 		uint64_t offset;
 
-		ck_assert_msg(!range == !owner, "round %u, address %llu: %s expected", round, (unsigned long long)at,
+		EXPECT(!range == !owner, "seed %u, round %u, address %llu: %s expected", seed(), round, (unsigned long long)at,
 			      owner ? "a region" : "nothing");
 		if (!range)
 			continue;
 		offset = at - owner->base + (owner->target ? owner->target_offset : 0);
-		ck_assert_msg(range->region == &real->region && range->offset + (at - range->base) == offset,
-			      "round %u, address %llu: region %d at %llu expected, seen %s at %llu", round, (unsigned long long)at,
+		EXPECT(range->region == &real->region && range->offset + (at - range->base) == offset,
+			      "seed %u, round %u, address %llu: region %d at %llu expected, seen %s at %llu", seed(), round, (unsigned long long)at,
 			      (int)(real - models), (unsigned long long)offset, range->region->name,
 			      (unsigned long long)(range->offset + (at - range->base)));
-		ck_assert(range->base >= end || (at >= range->base && at - range->base < range->size));
+		EXPECT(range->base >= end || (at >= range->base && at - range->base < range->size),
+		       "seed %u, round %u: ranges overlap at %llu", seed(), round, (unsigned long long)at);
 		end = range->base;
 	}
 }
@@ -169,8 +180,7 @@ START_TEST(view_is_what_the_rules_say_after_any_changes)
 			change_one();
 		if (together > 1)
 			ck_assert_int_eq(address_space_commit(&space), 0);
-		if (round % 4 == 0)
-			compare_all(round);
+		compare_all(round);
 	}
 }
 END_TEST
@@ -212,10 +222,64 @@ START_TEST(a_change_that_kvm_refuses_leaves_all_as_it_was)
 			if (!refuse)
 				model->base = base;
 		}
-		if (round % 8 == 0)
-			compare_all(round);
+		compare_all(round);
 	}
 	refuse = false;
+	address_space_set_listener(&space, NULL);
+}
+END_TEST
+
+static unsigned int coalescings;
+static bool refuse_coalesce;
+
+static int count_coalesce(struct space_listener *listener, uint64_t address, uint64_t size, bool add)
+{
+	(void)listener;
+	(void)address;
+	(void)size;
+	if (add && refuse_coalesce)
+		return -ENOSPC;
+	coalescings += add ? 1 : -1u;
+	return 0;
+}
+
+static void no_write(void *device, uint64_t offset, uint64_t value, unsigned int size)
+{
+	(void)device;
+	(void)offset;
+	(void)value;
+	(void)size;
+}
+
+START_TEST(a_zone_that_kvm_refuses_is_not_left_behind)
+{
+	static const struct io_ops write_ops = { .write = no_write };
+	struct space_listener listener = { .commit = picky_commit, .coalesce = count_coalesce };
+	struct coalesced zone = { .offset = 0, .size = 4 };
+	struct region io;
+
+	region_init_io(&io, "io", &write_ops, NULL, 16);
+	ck_assert_int_eq(region_add(&space, &io, 64, 3), 0);
+	address_space_set_listener(&space, &listener);
+	refuse = true;
+	ck_assert_int_eq(region_coalesce(&io, &zone), -ENOSPC);
+	ck_assert_ptr_null(io.coalesced);
+	refuse = false;
+	ck_assert_int_eq(region_coalesce(&io, &zone), 0);
+	for (unsigned int i = 1; i < COALESCE_AFTER; i++)
+		space_io_write(&space, 64, 1, 0);
+	ck_assert_uint_eq(coalescings, 0);
+	space_io_write(&space, 68, 1, 0);	/* beside the zone: doesn't count */
+	ck_assert_uint_eq(coalescings, 0);
+	space_io_write(&space, 64, 1, 0);
+	ck_assert_uint_eq(coalescings, 1);
+	/* It goes where the region goes, and goes with it. */
+	ck_assert_int_eq(region_move(&io, 128), 0);
+	ck_assert_uint_eq(coalescings, 1);
+	region_uncoalesce(&io, &zone);
+	ck_assert_uint_eq(coalescings, 0);
+	ck_assert_ptr_null(io.coalesced);
+	region_del(&io);
 	address_space_set_listener(&space, NULL);
 }
 END_TEST
@@ -244,6 +308,37 @@ START_TEST(what_does_not_fit_is_refused)
 	ck_assert_int_eq(host[15], 7);
 	ck_assert_int_eq(memory_set(&whole, gpa(UINT64_MAX), 7, 2), -EFAULT);
 	region_del(&ram);
+	address_space_exit(&whole);
+}
+END_TEST
+
+/* RAM at both ends of 2^64: an access that runs over the end must not come out at 0. */
+START_TEST(nothing_is_past_the_end_of_a_whole_space)
+{
+	char low_host[16] = "at the bottom..", high_host[16] = "and at the top.", bytes[8];
+	struct address_space whole;
+	struct region low, high;
+	uint64_t value;
+
+	ck_assert_int_eq(address_space_init(&whole, "whole", 0), 0);
+	region_init_ram(&low, "low", low_host, sizeof(low_host), -1, 0);
+	region_init_ram(&high, "high", high_host, sizeof(high_host), -1, 0);
+	ck_assert_int_eq(region_add(&whole, &low, 0, 0), 0);
+	ck_assert_int_eq(region_add(&whole, &high, UINT64_MAX - 15, 0), 0);
+	ck_assert(space_io_read(&whole, UINT64_MAX - 3, 8, &value));
+	ck_assert_uint_eq(value >> 32, 0xffffffff);
+	ck_assert_int_eq(memcmp(&value, high_host + 12, 4), 0);
+	ck_assert(space_io_write(&whole, UINT64_MAX - 3, 8, 0x4141414142424242ULL));
+	ck_assert_int_eq(memcmp(high_host + 12, "BBBB", 4), 0);
+	ck_assert_str_eq(low_host, "at the bottom..");
+	ck_assert_int_eq(memory_read(&whole, gpa(UINT64_MAX - 3), bytes, 8), -EFAULT);
+	ck_assert_int_eq(memory_write(&whole, gpa(UINT64_MAX - 3), "overflow", 8), -EFAULT);
+	ck_assert_ptr_null(memory_window(&whole, gpa(UINT64_MAX - 3), 8));
+	ck_assert_int_eq(memcmp(high_host + 12, "BBBB", 4), 0);
+	ck_assert_str_eq(low_host, "at the bottom..");
+	ck_assert_int_eq(memory_read(&whole, gpa(UINT64_MAX - 3), bytes, 4), 0);
+	region_del(&low);
+	region_del(&high);
 	address_space_exit(&whole);
 }
 END_TEST
@@ -312,7 +407,7 @@ START_TEST(accessors_reach_all_memory_and_not_a_byte_more)
 {
 	uint8_t bytes[700], before;
 
-	random_state = SEED;
+	random_state = seed();
 	for (unsigned int round = 0; round < 200000; round++) {
 		uint64_t at = 200 + random_below(1200), length = random_below(random_below(8) ? 40 : 600);
 		bool readable = all_memory(at, length, false), writable = all_memory(at, length, true);
@@ -321,7 +416,8 @@ START_TEST(accessors_reach_all_memory_and_not_a_byte_more)
 		case 0:
 			ck_assert_int_eq(memory_read(&space, gpa(at), bytes, length), readable ? 0 : -EFAULT);
 			for (uint64_t i = 0; readable && i < length; i++)
-				ck_assert_uint_eq(bytes[i], host_byte(at + i));
+				EXPECT(bytes[i] == host_byte(at + i), "seed %u, round %u: byte %llu", seed(), round,
+				       (unsigned long long)i);
 			break;
 		case 1:
 			memset(bytes, (int)round, sizeof(bytes));
@@ -331,7 +427,8 @@ START_TEST(accessors_reach_all_memory_and_not_a_byte_more)
 			if (length)
 				ck_assert_uint_eq(host_byte(at), writable ? (uint8_t)round : before);
 			for (uint64_t i = 0; writable && i < length; i++)
-				ck_assert_uint_eq(host_byte(at + i), (uint8_t)round);
+				EXPECT(host_byte(at + i) == (uint8_t)round, "seed %u, round %u: byte %llu", seed(),
+				       round, (unsigned long long)i);
 			break;
 		default:
 			before = host_byte(at);
@@ -347,7 +444,7 @@ START_TEST(segments_cover_the_range_exactly)
 {
 	struct iovec iov[8];
 
-	random_state = SEED;
+	random_state = seed();
 	for (unsigned int round = 0; round < 100000; round++) {
 		uint64_t at = 200 + random_below(1200), length = random_below(500), done = 0;
 		bool for_write = random_below(2);
@@ -369,11 +466,33 @@ START_TEST(segments_cover_the_range_exactly)
 		ck_assert_int_le(count, max);
 		for (int i = 0; i < count; i++)
 			for (size_t n = 0; n < iov[i].iov_len; n++, done++)
-				ck_assert_uint_eq(((uint8_t *)iov[i].iov_base)[n], host_byte(at + done));
+				EXPECT(((uint8_t *)iov[i].iov_base)[n] == host_byte(at + done),
+				       "seed %u, round %u: byte %llu", seed(), round, (unsigned long long)done);
 		ck_assert_uint_eq(done, length);
 	}
 	ck_assert_int_eq(memory_iov(&space, gpa(256), UINT64_MAX, false, iov, 8), -EFAULT);
 	ck_assert_int_eq(memory_iov(&space, gpa(UINT64_MAX - 1), 4, false, iov, 8), -EFAULT);
+}
+END_TEST
+
+START_TEST(a_window_lies_in_one_region_of_ram_or_is_refused)
+{
+	random_state = seed();
+	for (unsigned int round = 0; round < 100000; round++) {
+		uint64_t at = 200 + random_below(1200), length = 1 + random_below(300);
+		uint8_t *host = memory_window(&space, gpa(at), length);
+		bool crosses = at < 512 && at + length > 512;	/* from one RAM region to the next */
+
+		if (!all_memory(at, length, true) || crosses) {
+			EXPECT(!host, "seed %u, round %u: no window of %llu bytes at %llu expected", seed(), round,
+				      (unsigned long long)length, (unsigned long long)at);
+			continue;
+		}
+		EXPECT(host && host[0] == host_byte(at) && host[length - 1] == host_byte(at + length - 1),
+			      "seed %u, round %u: a window of %llu bytes at %llu expected", seed(), round,
+			      (unsigned long long)length, (unsigned long long)at);
+	}
+	ck_assert_ptr_null(memory_window(&space, gpa(256), UINT64_MAX));
 }
 END_TEST
 
@@ -457,6 +576,85 @@ START_TEST(readers_never_meet_a_freed_or_torn_region)
 }
 END_TEST
 
+static void *mover(void *opaque)
+{
+	struct region *region = opaque;
+
+	for (uint64_t base = 0; !atomic_load(&stop); base = (base + 64) % LIMIT)
+		(void)!region_move(region, base);
+	return NULL;
+}
+
+static void *deleter(void *opaque)
+{
+	while (!atomic_load(&stop))
+		region_del(opaque);
+	return NULL;
+}
+
+/* As when a guest moves a BAR on one vCPU while the device is unplugged. */
+START_TEST(a_region_may_be_deleted_twice_while_another_thread_moves_it)
+{
+	uint64_t end = event_now_ns() + 300000000ULL;
+	struct region region;
+	pthread_t threads[3];
+	unsigned int added = 0;
+
+	region_init_io(&region, "contested", &plain_ops, NULL, 64);
+	atomic_store(&stop, false);
+	ck_assert_int_eq(pthread_create(&threads[0], NULL, mover, &region), 0);
+	ck_assert_int_eq(pthread_create(&threads[1], NULL, deleter, &region), 0);
+	ck_assert_int_eq(pthread_create(&threads[2], NULL, deleter, &region), 0);
+	while (event_now_ns() < end || added < 100) {
+		int result = region_add(&space, &region, 0, 1);
+
+		ck_assert(result == 0 || result == -EEXIST);
+		added += result == 0;
+	}
+	atomic_store(&stop, true);
+	for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	region_del(&region);
+	ck_assert_ptr_null(space.regions);
+}
+END_TEST
+
+static void *writer(void *refused)
+{
+	uint8_t byte = 0, bytes[300];
+
+	while (!atomic_load(&stop)) {
+		uint8_t before = part_host[0][0];
+
+		memset(bytes, ++byte, sizeof(bytes));
+		if (memory_write(&space, gpa(256), bytes, sizeof(bytes))) {
+			EXPECT(part_host[0][0] == before, "a write was refused behind its first region");
+			atomic_fetch_add((atomic_uint *)refused, 1);
+		}
+	}
+	return NULL;
+}
+
+/* A write over two regions, of which the second comes and goes: never does the first alone change. */
+START_TEST(a_write_that_is_refused_has_written_nothing)
+{
+	uint64_t end = event_now_ns() + 300000000ULL;
+	atomic_uint refused = 0;
+	pthread_t thread;
+
+	atomic_store(&stop, false);
+	ck_assert_int_eq(pthread_create(&thread, NULL, writer, &refused), 0);
+	while (event_now_ns() < end || atomic_load(&refused) < 10) {
+		region_del(&part[1]);
+		ck_assert_int_eq(region_add(&space, &part[1], 512, 0), 0);
+	}
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(part_host[0][255], part_host[1][0]);
+	ck_assert_int_eq(part_host[0][0], part_host[1][43]);
+}
+END_TEST
+
 static Suite *space_suite(void)
 {
 	Suite *suite = suite_create("space");
@@ -466,14 +664,19 @@ static Suite *space_suite(void)
 	tcase_set_timeout(view, 60);
 	tcase_add_test(view, view_is_what_the_rules_say_after_any_changes);
 	tcase_add_test(view, a_change_that_kvm_refuses_leaves_all_as_it_was);
+	tcase_add_test(view, a_zone_that_kvm_refuses_is_not_left_behind);
 	tcase_add_test(view, what_does_not_fit_is_refused);
+	tcase_add_test(view, nothing_is_past_the_end_of_a_whole_space);
 	tcase_add_test(view, readers_never_meet_a_freed_or_torn_region);
+	tcase_add_test(view, a_region_may_be_deleted_twice_while_another_thread_moves_it);
 	suite_add_tcase(suite, view);
 	tcase_add_checked_fixture(access, setup_parts, teardown_parts);
 	tcase_set_timeout(access, 60);
 	tcase_add_test(access, accessors_reach_all_memory_and_not_a_byte_more);
 	tcase_add_test(access, segments_cover_the_range_exactly);
 	tcase_add_test(access, io_accesses_split_at_borders_and_miss_as_ones);
+	tcase_add_test(access, a_window_lies_in_one_region_of_ram_or_is_refused);
+	tcase_add_test(access, a_write_that_is_refused_has_written_nothing);
 	suite_add_tcase(suite, access);
 	return suite;
 }
