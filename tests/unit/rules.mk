@@ -15,9 +15,9 @@ $(UNIT_PROGRAMS): %: %.o $(OBJECTS)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(CHECK_LIBS)
 
-# make check-unit runs them all, T=NAME one; each prints libcheck's own summary
+# make check-unit runs them all, T=NAME those called so or NAME-something; each prints libcheck's own summary
 .PHONY: check-unit
-check-unit: $(if $(T),$(filter %/test-$(T),$(UNIT_PROGRAMS)),$(UNIT_PROGRAMS))
+check-unit: $(foreach p,$(UNIT_PROGRAMS),$(if $(if $(T),$(filter test-$(T) test-$(T)-%,$(notdir $(p))),all),$(p)))
 	$(Q)failed=0; for t in $^; do timeout 120 $(UNIT_RUNNER) $$t || failed=1; done; exit $$failed
 
 # The code blocks of the page on adding a device, as the toy device that its test includes.
