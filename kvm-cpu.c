@@ -449,7 +449,7 @@ static int cpu_set_debug(struct kvm_cpu *cpu)
 	struct kvm_guest_debug debug = { .control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP };
 
 	if (ioctl(cpu->fd, KVM_SET_GUEST_DEBUG, &debug) < 0)
-		return log_errno(errno, "--debug-single-step");
+		return log_errno(errno, "option --debug-single-step: KVM can't");
 	return 0;
 }
 
@@ -481,7 +481,7 @@ static int cpus_init(struct kvm *kvm)
 
 	count = count ? count : 1;
 	if (count > kvm->cpu_max)
-		return log_error(EINVAL, "--cpus: %llu, but KVM allows at most %u", (unsigned long long)count, kvm->cpu_max);
+		return log_error(EINVAL, "option --cpus: %llu, but KVM allows at most %u", (unsigned long long)count, kvm->cpu_max);
 	kvm->cpus = calloc(count, sizeof(*kvm->cpus));
 	if (!kvm->cpus)
 		return log_errno(ENOMEM, "vCPUs");

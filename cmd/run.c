@@ -48,7 +48,7 @@ static const struct option_def basic_options[] = {
 	{ .name = "dev", .type = OPTION_STRING, .argument = "FILE", .fallback = "/dev/kvm",
 	  .help = "KVM's device file" },
 	{ .name = "hugetlbfs", .type = OPTION_STRING, .argument = "DIR", .optional_argument = true,
-	  .help = "Guest memory in huge pages, of the pool mounted at DIR or of the default size" },
+	  .help = "Guest memory in huge pages, of 2 MiB, or those of the pool mounted at DIR" },
 	{ .name = "on-reboot", .type = OPTION_CHOICE, .argument = "ACTION",
 	  .choices = reboot_choices,
 	  .fallback = "exit", .help = "What a guest's reboot does" },
@@ -95,9 +95,12 @@ static int take_operands(struct config *config, int argc, char **argv)
 		return log_error(EUSAGE,
 				 "--: running a command in the guest is not built yet (the kernel "
 				 "developer's day issue)");
-	/* kvmtool's --hugetlbfs takes the next word; ours needs the =, but no kernel lies on hugetlbfs */
+	/*
+	 * kvmtool's --hugetlbfs takes the next word; ours needs the =, but no kernel lies on hugetlbfs, and with
+	 * one named already a mistyped folder shall be called that
+	 */
 	if (argc && config_given(config, "hugetlbfs") && !config_string(config, "hugetlbfs") &&
-	    lies_on_hugetlbfs(argv[0])) {
+	    (config_given(config, "kernel") || lies_on_hugetlbfs(argv[0]))) {
 		if (config_set(config, "hugetlbfs", argv[0]) < 0)
 			return -EUSAGE;
 		argc--;

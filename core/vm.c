@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/kvm.h>
+#include <linux/magic.h>
 #include <linux/memfd.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,18 +37,23 @@ int kvm_check_extension(const struct kvm *kvm, int capability)
 
 static int vm_open_refused(const char *path, int error)
 {
+	const struct group *group = NULL;
 	struct stat status;
-	struct group *group = NULL;
 
-	if (error == ENOENT)
-		return log_error(error, "--dev %s: no such device (load kvm_intel or kvm_amd, or turn virtualization on in the firmware)",
-				 path);
+	/* a node without its module says ENODEV */
+	if (error == ENOENT || error == ENODEV || error == ENXIO)
+		return log_error(error, "option --dev: '%s': no such device (x86: load kvm_intel or kvm_amd, or turn "
+				 "virtualization on in the firmware; arm64: the host has to boot at EL2)", path);
 	if (error != EACCES && error != EPERM)
-		return log_errno(error, "--dev %s: can't open", path);
-	if (!stat(path, &status))
+		return log_errno(error, "option --dev: '%s': can't open it", path);
+	/* root's own group is nobody's way in */
+	if (!stat(path, &status) && status.st_gid && (status.st_mode & 060) == 060)
 		group = getgrgid(status.st_gid);
-	return log_error(error, "--dev %s: no permission (be in group %s: usermod -aG %s $USER, and log in again)",
-			 path, group ? group->gr_name : "kvm", group ? group->gr_name : "kvm");
+	if (group)
+		return log_error(error, "option --dev: '%s': no permission (be in group %s: usermod -aG %s $USER, "
+				 "and log in again)", path, group->gr_name, group->gr_name);
+	return log_error(error, "option --dev: '%s': no permission, and no group has it (as root: chgrp kvm %s; "
+			 "chmod 660 %s; then be in group kvm)", path, path, path);
 }
 
 static int vm_open(struct kvm *kvm)
@@ -61,8 +67,8 @@ static int vm_open(struct kvm *kvm)
 		return vm_open_refused(path, errno);
 	version = ioctl(kvm->dev_fd, KVM_GET_API_VERSION, 0);
 	if (version != KVM_API_VERSION)
-		return log_error(ENOTTY, "--dev %s: is not KVM's device, or of API version %d instead of %d", path, version,
-				 KVM_API_VERSION);
+		return log_error(ENOTTY, "option --dev: '%s': is not KVM's device, or of API version %d instead of %d",
+				 path, version, KVM_API_VERSION);
 	return 0;
 }
 
@@ -98,12 +104,13 @@ static int ram_check_size(struct kvm *kvm)
 	if (!kvm->ram_size)
 		kvm->ram_size = MIB(512);
 	if (kvm->ram_size < MIB(1))
-		return log_error(EINVAL, "--mem: %llu bytes is too little (say at least 1M)", (unsigned long long)kvm->ram_size);
+		return log_error(EINVAL, "option --mem: %llu bytes is too little (at least 1M)",
+				 (unsigned long long)kvm->ram_size);
 	if (sysinfo(&host))
 		return 0;
 	there = ((uint64_t)host.totalram + host.totalswap) * host.mem_unit;
 	if (kvm->ram_size > there)
-		return log_error(ENOMEM, "--mem: %llu MiB, but this host has only %llu MiB",
+		return log_error(ENOMEM, "option --mem: %llu MiB, but this host has only %llu MiB",
 				 (unsigned long long)(kvm->ram_size >> 20), (unsigned long long)(there >> 20));
 	kvm->ram_size = ALIGN_UP(kvm->ram_size, (uint64_t)4096);
 	return 0;
@@ -117,15 +124,16 @@ static int ram_open_hugetlbfs(const char *path, uint64_t *page)
 	int fd;
 
 	if (statfs(path, &fs))
-		return log_errno(errno, "--hugetlbfs %s", path);
-	if (fs.f_type != 0x958458f6)
-		return log_error(EINVAL, "--hugetlbfs %s: is no hugetlbfs mount (or say --hugetlbfs alone)", path);
+		return log_errno(errno, "option --hugetlbfs: '%s'", path);
+	if (fs.f_type != HUGETLBFS_MAGIC)
+		return log_error(EINVAL, "option --hugetlbfs: '%s' is no hugetlbfs mount (or say --hugetlbfs alone)",
+				 path);
 	*page = (uint64_t)fs.f_bsize;
 	if (snprintf(name, sizeof(name), "%s/lkvm-XXXXXX", path) >= (int)sizeof(name))
-		return log_error(ENAMETOOLONG, "--hugetlbfs: path too long");
+		return log_error(ENAMETOOLONG, "option --hugetlbfs: '%s' is too long a path", path);
 	fd = mkostemp(name, O_CLOEXEC);
 	if (fd < 0)
-		return log_errno(errno, "--hugetlbfs %s: can't make a file there", path);
+		return log_errno(errno, "option --hugetlbfs: '%s': can't make a file there", path);
 	unlink(name);
 	return fd;
 }
@@ -143,12 +151,16 @@ static int ram_open(struct kvm *kvm, uint64_t *page)
 		fd = memfd_create("lkvm-ram", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
 	else
 		fd = ram_file_open();
-	return fd < 0 ? log_errno(huge ? errno : -fd, "guest memory") : fd;
+	if (fd < 0 && huge)
+		return log_errno(errno, "option --hugetlbfs: this host has no huge pages of 2 MiB");
+	return fd < 0 ? log_errno(-fd, "guest memory") : fd;
 }
 
 /* Aligned for 2 MiB pages, so that KVM and the host can map it by those. */
-static int ram_map(struct kvm *kvm, uint64_t align)
+static int ram_map(struct kvm *kvm, uint64_t page)
 {
+	bool huge = config_given(kvm->config, "hugetlbfs");
+	uint64_t align = MAX(page, RAM_ALIGN);
 	size_t size = kvm->ram_size, reserved = size + align;
 	char *area, *host;
 
@@ -156,13 +168,17 @@ static int ram_map(struct kvm *kvm, uint64_t align)
 	if (area == MAP_FAILED)
 		return log_errno(errno, "guest memory: no room for %zu MiB of addresses", size >> 20);
 	host = (char *)ALIGN_UP((uintptr_t)area, (uintptr_t)align);
-	if (mmap(host, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, kvm->ram_fd, 0) == MAP_FAILED) {
+	/* Huge pages are reserved here: a pool that is too small is an error now, and would be a SIGBUS later. */
+	if (mmap(host, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | (huge ? 0 : MAP_NORESERVE), kvm->ram_fd,
+		 0) == MAP_FAILED) {
 		int error = errno;
 
 		munmap(area, reserved);
-		return log_errno(error, "guest memory: can't map %zu MiB%s", size >> 20,
-				 align > 4096 && config_given(kvm->config, "hugetlbfs") ?
-				 " (are there enough huge pages in /proc/sys/vm/nr_hugepages?)" : "");
+		if (huge && error == ENOMEM)
+			return log_error(error, "option --hugetlbfs: %zu MiB are not free in huge pages of %llu KiB (see "
+					 "HugePages_Free in /proc/meminfo, and write to /proc/sys/vm/nr_hugepages)",
+					 size >> 20, (unsigned long long)(page >> 10));
+		return log_errno(error, "guest memory: can't map %zu MiB", size >> 20);
 	}
 	if (host > area)
 		munmap(area, (size_t)(host - area));
@@ -185,7 +201,7 @@ static int ram_allocate(struct kvm *kvm)
 	kvm->ram_size = ALIGN_UP(kvm->ram_size, page);
 	if (ftruncate(fd, (off_t)kvm->ram_size) < 0)
 		return log_errno(errno, "guest memory: %llu MiB", (unsigned long long)(kvm->ram_size >> 20));
-	return ram_map(kvm, MAX(page, RAM_ALIGN));
+	return ram_map(kvm, page);
 }
 
 static int ram_add_regions(struct kvm *kvm)

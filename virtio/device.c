@@ -510,7 +510,7 @@ static const struct virtio_transport *transport_find(const struct kvm *kvm)
 	while (transport && strcmp(transport->name, name))
 		transport = transport->next;
 	if (!transport)
-		log_error(EINVAL, "--virtio-transport %s: this build doesn't have it", name);
+		log_error(EINVAL, "option --virtio-transport: '%s' is not in this build", name);
 	return transport;
 }
 

@@ -155,7 +155,7 @@ static int elf_prepare(struct kvm *kvm, struct boot *boot, struct elf_boot *elf,
 		result = elf_bad(boot, pvh ? "has no PVH entry (build it with CONFIG_PVH, or say --boot=elf64)" :
 					     "its entry point lies outside it");
 	if (!result && strlen(boot->command_line) >= X86_COMMAND_LINE_MAX)
-		result = log_error(E2BIG, "--params: the kernel command line is longer than %llu bytes",
+		result = log_error(E2BIG, "option --params: the kernel command line is longer than %llu bytes",
 				   (unsigned long long)X86_COMMAND_LINE_MAX - 1);
 	if (!result)
 		result = linux_place_initrd(kvm, boot, UINT32_MAX, elf->base, elf->end - elf->base, &elf->initrd);

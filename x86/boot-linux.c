@@ -78,7 +78,7 @@ int linux_check_command_line(const struct boot *boot, const struct setup_header 
 	size_t length = strlen(boot->command_line), max = MIN((uint64_t)header->cmdline_size, X86_COMMAND_LINE_MAX - 1);
 
 	if (length > max)
-		return log_error(E2BIG, "--params: the kernel command line has %zu bytes, this kernel takes %zu", length, max);
+		return log_error(E2BIG, "option --params: the kernel command line has %zu bytes, this kernel takes %zu", length, max);
 	return 0;
 }
 

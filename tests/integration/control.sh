@@ -94,6 +94,32 @@ contains "a kernel that isn't" "ELF vmlinux"
 [ "$(grep -o 'ELF vmlinux' <<< "$output" | wc -l)" = 1 ] || { echo "FAIL each kind is listed once: $output"; failed=1; }
 # Without standard descriptors, /dev/kvm must not become one.
 expect "closed descriptors" 0 bash -c 'exec "$0" "$@" <&- >&- 2>&-' "$lkvm" run --boot flat -k "$dir/reset" -m 16 -c 1 --name "$name"
+# A pool without pages is an error before the start, not a SIGBUS at the guest's first access.
+if [ "$(awk '/^HugePages_(Free|Total)/ { n += $2 } END { print n + 0 }' /proc/meminfo)" = 0 ] &&
+	[ "$(cat /proc/sys/vm/nr_overcommit_hugepages 2>/dev/null)" = 0 ]; then
+	expect "huge pages that aren't there" 1 "$lkvm" run --boot flat -k "$dir/reset" -m 16 -c 1 --hugetlbfs
+	contains "huge pages that aren't there" "option --hugetlbfs: "
+fi
+expect "kvmtool's way to say a hugetlbfs" 1 "$lkvm" run --hugetlbfs "$dir" --boot flat -k "$dir/reset" -m 16
+contains "kvmtool's way to say a hugetlbfs" "option --hugetlbfs: '$dir' is no hugetlbfs mount"
+expect "more vCPUs than KVM allows" 1 "$lkvm" run --boot flat -k "$dir/reset" -m 16 -c 4096
+contains "more vCPUs than KVM allows" "option --cpus: 4096, but KVM allows at most"
+expect "memory that isn't there" 1 "$lkvm" run --boot flat -k "$dir/reset" -m 1P
+contains "memory that isn't there" "option --mem: 1073741824 MiB, but this host has only"
+expect "a device that isn't KVM's" 1 "$lkvm" run --boot flat -k "$dir/reset" -m 16 --dev /dev/null
+contains "a device that isn't KVM's" "option --dev: '/dev/null': is not KVM's device"
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+	chmod 755 "$dir"
+	cp "$lkvm" "$dir/lkvm"
+	for mode in 600:'no group has it' 660:"be in group daemon"; do
+		: > "$dir/kvm-node"
+		chgrp daemon "$dir/kvm-node"
+		chmod "${mode%%:*}" "$dir/kvm-node"
+		expect "no permission" 1 setpriv --reuid 65534 --regid 65534 --clear-groups \
+			"$dir/lkvm" run --boot flat -k "$dir/reset" -m 16 --dev "$dir/kvm-node"
+		contains "no permission, mode ${mode%%:*}" "${mode#*:}"
+	done
+fi
 expect "nothing runs" 0 "$lkvm" list --json
 contains "nothing runs" "[]"
 
