@@ -41,13 +41,34 @@ static int disk_choose_format(struct disk *disk, const char *name)
 		}
 	}
 	disk->guessed = !name;
-	return disk->format ? 0 : log_error(EUSAGE, "--disk: format '%s' is not known (say raw)", name ? name : "?");
+	return disk->format ? 0 : log_error(EUSAGE, "disk '%s': format '%s' is not known (say raw or qcow2)",
+						   disk->file->path, name ? name : "?");
+}
+
+/* An image that was only guessed to be one may be the work of a guest: it must not lead to the host's other files. */
+static int disk_confine(struct disk *disk)
+{
+	char *slash;
+
+	if (disk->parent && disk->parent->folder) {
+		disk->folder = strdup(disk->parent->folder);
+		return disk->folder ? 0 : -ENOMEM;
+	}
+	if (!disk->guessed || disk->backing_any)
+		return 0;
+	disk->folder = disk_file_real_path(disk->file);
+	slash = disk->folder ? strrchr(disk->folder, '/') : NULL;
+	if (!slash)
+		return log_error(EIO, "disk '%s': can't tell which folder it is in (is /proc mounted?)", disk->file->path);
+	slash[slash == disk->folder] = 0;
+	return 0;
 }
 
 static int disk_open_file(struct disk *disk, const struct disk_options *options)
 {
 	const struct disk_file_options file_options = {
 		.path = options->path, .read_only = options->read_only, .direct = options->direct,
+		.beneath = disk->parent ? disk->parent->folder : NULL,
 	};
 	int result = disk_file_open(&disk->file, &file_options);
 
@@ -64,16 +85,26 @@ static int disk_open_file(struct disk *disk, const struct disk_options *options)
 
 int disk_open(struct disk **out, const struct disk_options *options)
 {
+	return disk_open_chained(out, options, NULL);
+}
+
+int disk_open_chained(struct disk **out, const struct disk_options *options, const struct disk *parent)
+{
 	struct disk *disk = calloc(1, sizeof(*disk));
 	int result;
 
 	if (!disk)
 		return log_errno(ENOMEM, "disk '%s'", options->path);
-	disk->engine = &disk->own_engine;
+	disk->engine = parent ? parent->engine : &disk->own_engine;
+	disk->parent = parent;
+	disk->direct = options->direct;
+	disk->backing_any = options->backing_any;
 	disk->queued_tail = &disk->queued;
 	result = disk_open_file(disk, options);
 	if (!result)
 		result = disk_choose_format(disk, options->format);
+	if (!result)
+		result = disk_confine(disk);
 	if (!result)
 		result = disk->format->open(disk);
 	if (result) {
@@ -91,7 +122,9 @@ void disk_close(struct disk *disk)
 		return;
 	if (disk->format && disk->format->close)
 		disk->format->close(disk);
+	disk_close(disk->backing);
 	disk_file_close(disk->file);
+	free(disk->folder);
 	free(disk);
 }
 

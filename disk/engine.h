@@ -27,7 +27,16 @@ struct disk {
 	struct disk_info info;
 	const struct disk_format *format;
 	void *format_state;
+	struct disk *backing;		/* what the format doesn't map is read from there; or NULL */
 	bool guessed;			/* the format was probed, not given */
+	bool submitting;		/* the format's submit() is at work and takes what is queued meanwhile */
+
+	/* the chain: what lies behind this disk is opened with these in mind */
+	const struct disk *parent;	/* the disk that this one lies behind, or NULL */
+	char *folder;			/* where whatever the image refers to must lie, or NULL: anywhere */
+	bool backing_any;
+	bool direct;
+
 	struct disk_engine *engine;	/* &own_engine, or that of the disk which this one lies behind */
 	struct disk_engine own_engine;
 
@@ -35,11 +44,26 @@ struct disk {
 	struct disk_request *queued, **queued_tail;
 };
 
+/* A range that a format's map() found alike. */
+enum disk_extent_kind { DISK_EXTENT_HOLE, DISK_EXTENT_ZERO, DISK_EXTENT_DATA, DISK_EXTENT_COMPRESSED };
+
+struct disk_extent {
+	enum disk_extent_kind kind;
+	uint64_t length;
+	struct disk *disk;		/* of the chain, that maps it */
+	struct disk_file *file;		/* DATA: where it lies */
+	uint64_t offset;		/* DATA: in that file */
+	uint64_t entry;			/* COMPRESSED: the format's */
+	uint32_t skip;			/* COMPRESSED: bytes of the expanded unit in front of the range */
+};
+
 /**
  * struct disk_format - one image format, registered by DISK_FORMAT()
  * @probe: how surely @head (the first @length bytes) is of this format: 0 not, higher is surer
  * @open: reads what it must of disk->file and fills disk->info, whose sizes are the file's so far; nothing is written
  * @submit: takes all of disk->queued
+ * @map: how the image itself maps the bytes from @offset on, at most @length (not 0) of them, all inside its size
+ * @expand: the whole unit that a COMPRESSED extent lies in; valid until the next call
  */
 struct disk_format {
 	const char *name;
@@ -47,6 +71,8 @@ struct disk_format {
 	int (*open)(struct disk *disk);
 	void (*close)(struct disk *disk);
 	void (*submit)(struct disk *disk);
+	int (*map)(struct disk *disk, uint64_t offset, uint64_t length, struct disk_extent *extent);
+	int (*expand)(struct disk *disk, uint64_t entry, const uint8_t **bytes);
 };
 
 struct disk_format_item {
@@ -72,6 +98,22 @@ static inline struct disk_request *disk_take_queued(struct disk *disk)
 	disk->queued_tail = &disk->queued;
 	return requests;
 }
+
+/* ---- the chain (disk/chain.c) ---- */
+
+#define DISK_CHAIN_MAX	64		/* disks behind one another */
+
+/** disk_open_backing() - opens image @name (as it stands in disk's image) behind @disk; @format NULL: probes */
+int __must_check disk_open_backing(struct disk *disk, const char *name, const char *format);
+/** disk_open_beside() - opens a file that @disk's image refers to, with the disk's own access */
+int __must_check disk_open_beside(const struct disk *disk, const char *name, struct disk_file **file);
+/** disk_open_chained() - as disk_open(), @parent being the disk in front or NULL (disk/disk.c) */
+int __must_check disk_open_chained(struct disk **disk, const struct disk_options *options, const struct disk *parent);
+
+/** disk_map() - where the chain has a range that lies inside the disk's size; never a HOLE */
+int __must_check disk_map(struct disk *disk, uint64_t offset, uint64_t length, struct disk_extent *extent);
+/** disk_read() - synchronously, through the chain; what lies past the disk's end reads as zeroes */
+int __must_check disk_read(struct disk *disk, uint64_t offset, void *buffer, size_t length);
 
 /* ---- the engine: requests on files, asynchronous (disk/engine.c) ---- */
 

@@ -19,10 +19,15 @@ static int option_copy(char **to, const char *from)
 static int options_fill(struct disk_options *options, struct keyval *keyval)
 {
 	const char *serial = keyval_get(keyval, "serial");
+	const char *backing = keyval_get(keyval, "backing");
 	int result;
 
 	if (!*keyval->first)
-		return log_error(EUSAGE, "--disk: no image named (say -d FILE[,ro][,direct][,serial=TEXT][,format=raw])");
+		return log_error(EUSAGE, "--disk: no image named (say -d FILE[,ro][,direct][,serial=TEXT][,format=raw|qcow2])");
+	if (backing && strcmp(backing, "any"))
+		return log_error(EUSAGE, "--disk: backing=%s is not known (say backing=any to follow an image of unknown format "
+				 "out of its folder)", backing);
+	options->backing_any = backing;
 	if (serial && strlen(serial) > 20)
 		return log_error(EUSAGE, "--disk: serial '%s' has more than 20 characters", serial);
 	result = keyval_bool(keyval, "--disk", "ro", &options->read_only);
@@ -34,7 +39,7 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 		result = option_copy(&options->serial, serial);
 	if (!result)
 		result = option_copy(&options->path, keyval->first);
-	return result ? result : keyval_done(keyval, "--disk", "ro, direct, serial=, format=");
+	return result ? result : keyval_done(keyval, "--disk", "ro, direct, serial=, format=, backing=any");
 }
 
 int disk_options_parse(struct disk_options *options, const char *text)

@@ -57,11 +57,18 @@ static void raw_submit(struct disk *disk)
 	disk_engine_submit(disk->engine, disk->file, disk_take_queued(disk));
 }
 
+static int raw_map(struct disk *disk, uint64_t offset, uint64_t length, struct disk_extent *extent)
+{
+	*extent = (struct disk_extent){ .kind = DISK_EXTENT_DATA, .length = length, .file = disk->file, .offset = offset };
+	return 0;
+}
+
 static const struct disk_format raw_format = {
 	.name = "raw",
 	.probe = raw_probe,
 	.open = raw_open,
 	.submit = raw_submit,
+	.map = raw_map,
 };
 DISK_FORMAT(raw_format);
 

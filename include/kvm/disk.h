@@ -51,12 +51,13 @@ struct disk_info {
 	char serial[21];		/* "" unless serial= was given */
 };
 
-/** struct disk_options - one -d argument: "image[,ro][,direct][,serial=S][,format=F]" */
+/** struct disk_options - one -d argument: "image[,ro][,direct][,serial=S][,format=F][,backing=any]" */
 struct disk_options {
 	char *path;
 	char *format;			/* NULL: probe */
 	char *serial;
 	bool read_only, direct;
+	bool backing_any;		/* an image whose format was probed may refer to files in other folders */
 };
 
 int __must_check disk_options_parse(struct disk_options *options, const char *text);

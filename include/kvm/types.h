@@ -40,6 +40,46 @@ static inline le16 le16_of(uint16_t v) { return (le16){ htole16(v) }; }
 static inline le32 le32_of(uint32_t v) { return (le32){ htole32(v) }; }
 static inline le64 le64_of(uint64_t v) { return (le64){ htole64(v) }; }
 
+/* Big-endian ones, of headers that are. */
+typedef struct { uint32_t raw; } be32;
+typedef struct { uint64_t raw; } be64;
+
+static inline uint32_t be32_get(be32 v) { return be32toh(v.raw); }
+static inline uint64_t be64_get(be64 v) { return be64toh(v.raw); }
+static inline be32 be32_of(uint32_t v) { return (be32){ htobe32(v) }; }
+static inline be64 be64_of(uint64_t v) { return (be64){ htobe64(v) }; }
+
+/** be32_load(), be64_load(), be32_store(), be64_store() - at any address */
+static inline uint32_t be32_load(const void *from)
+{
+	uint32_t raw;
+
+	__builtin_memcpy(&raw, from, sizeof(raw));
+	return be32toh(raw);
+}
+
+static inline uint64_t be64_load(const void *from)
+{
+	uint64_t raw;
+
+	__builtin_memcpy(&raw, from, sizeof(raw));
+	return be64toh(raw);
+}
+
+static inline void be32_store(void *to, uint32_t v)
+{
+	uint32_t raw = htobe32(v);
+
+	__builtin_memcpy(to, &raw, sizeof(raw));
+}
+
+static inline void be64_store(void *to, uint64_t v)
+{
+	uint64_t raw = htobe64(v);
+
+	__builtin_memcpy(to, &raw, sizeof(raw));
+}
+
 /** range_contains() - whether [@at, @at + @length) lies inside [@base, @base + @size), without overflow */
 static inline bool range_contains(uint64_t base, uint64_t size, uint64_t at, uint64_t length)
 {
