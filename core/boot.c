@@ -88,7 +88,7 @@ static int protocol_choose_named(struct kvm *kvm, struct boot *boot, const char 
 		return log_error(EUSAGE, "option --boot: '%s' is no boot protocol (there are: %s)",
 				 name, names);
 	}
-	is = item->protocol->probe(kvm, boot);
+	is = item->protocol->any_file ? 1 : item->protocol->probe(kvm, boot);
 	if (is < 0)
 		return is;
 	if (is == 0)
@@ -235,7 +235,7 @@ static const struct option_def boot_options[] = {
 	{ .name = "params", .letter = 'p', .type = OPTION_STRING, .argument = "PARAMS",
 	  .help = "Kernel command line, behind the defaults (--nodefaults: without them)" },
 	{ .name = "boot", .type = OPTION_STRING, .argument = "PROTOCOL",
-	  .help = "Boot protocol (default: the best for the kernel's kind)" },
+	  .help = "Boot protocol, see lkvm(1) (default: the best for the kernel's kind)" },
 };
 RUN_OPTIONS(boot_options_group, "Kernel options", boot_options);
 

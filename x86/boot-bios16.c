@@ -199,8 +199,9 @@ static int bios16_load(struct kvm *kvm, struct boot *boot)
 
 static const struct boot_protocol bios16_protocol = {
 	.name = "bios16",
-	.kind = "bzImage or boot sector",
+	.kind = "bzImage",
 	.priority = 5,
+	.any_file = true,
 	.probe = bios16_probe,
 	.init = bios16_init,
 	.exit = bios16_exit,

@@ -63,6 +63,7 @@ struct boot {
  * @kind:	the files it is for, in messages: "bzImage"
  * @priority:	higher ones are asked first
  * @explicit_only: used only when --boot names it (a flat binary looks like nothing)
+ * @any_file:	when --boot names it, @probe isn't asked: it makes the best of every file
  * @probe:	1 if the kernel is of its kind, 0 if not, negative errno (said) if it is but is broken
  * @init:	checks what it can and decides where things go, so that a bad file fails before the VM
  *		starts; RAM is laid out and all devices exist. @exit undoes it.
@@ -72,7 +73,7 @@ struct boot_protocol {
 	const char *name;
 	const char *kind;
 	int priority;
-	bool explicit_only;
+	bool explicit_only, any_file;
 	int (*probe)(struct kvm *kvm, const struct boot *boot);
 	int (*init)(struct kvm *kvm, struct boot *boot);
 	void (*exit)(struct kvm *kvm, struct boot *boot);

@@ -89,6 +89,10 @@ expect "a payload that resets ends" 0 "$lkvm" run --boot flat -k "$dir/reset" -m
 contains "the first line is kvmtool's" "# lkvm run -k $dir/reset -m 16 -c 1 --name $name"
 expect "a boot protocol that isn't" 2 "$lkvm" run --boot nosuch -k "$dir/reset" -m 16
 contains "a boot protocol that isn't" "is no boot protocol"
+# mov $0x0e41, %ax; int $0x10; mov $0x0e0a, %ax; int $0x10; and reset: the BIOS's service prints an A
+printf '\xb8\x41\x0e\xcd\x10\xb8\x0a\x0e\xcd\x10\xb0\xfe\xe6\x64\xeb\xfe' > "$dir/sector"
+expect "a boot sector that prints" 0 "$lkvm" run --boot bios16 -k "$dir/sector" -m 16 -c 1 --loglevel error </dev/null
+[ "$output" = A ] || { echo "FAIL a boot sector that prints: $output"; failed=1; }
 expect "a kernel that isn't" 1 "$lkvm" run -k "$dir/reset" -m 16
 contains "a kernel that isn't" "ELF vmlinux"
 [ "$(grep -o 'ELF vmlinux' <<< "$output" | wc -l)" = 1 ] || { echo "FAIL each kind is listed once: $output"; failed=1; }
