@@ -111,6 +111,9 @@ help:
 	@echo "make config          show the libraries that were found, and what to install for those that were not"
 	@echo "make WITHOUT=NAME    build without an optional library"
 	@echo "make STATIC=1        a static binary;  SANITIZE=address,undefined | thread;  V=1: show commands"
+	@echo "make demo            set up, build, boot a stock kernel (what scripts/demo does)"
+	@echo "make install [PREFIX=DIR] [DESTDIR=DIR]    the program and its man page"
+	@echo "make man | lint | bench | dist | clean"
 
 FORCE:
 

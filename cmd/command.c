@@ -54,6 +54,8 @@ void command_help(const struct command *command, int fd)
 	dprintf(fd, "usage: lkvm %s [OPTIONS]%s%s\n\n%s.\n", command->name,
 		command->operands ? " " : "", command->operands ? command->operands : "",
 		command->help);
+	if (command->pending)
+		dprintf(fd, "\nNot built yet: %s.\n", command->pending);
 	if (command->groups || command->option_count) {
 		dprintf(fd, "\n");
 		option_help(groups, fd);
@@ -70,11 +72,16 @@ void command_usage(int fd)
 		    "To boot a kernel: lkvm run -k bzImage -d disk.img\n");
 }
 
-static int unknown_command(const char *name)
+int command_unknown(const char *name)
 {
 	const char *suggestion = NULL;
 	unsigned int best = UINT32_MAX;
 
+	if (*name == '-') {
+		log_error(EINVAL, "%s: the command comes first, as in `lkvm run %s` (`lkvm help` lists them)", name,
+			  name);
+		return LKVM_STATUS_USAGE;
+	}
 	for (const struct command *command = commands; command; command = command->next)
 		if (suggestion_closer(name, command->name, &best))
 			suggestion = command->name;
@@ -98,6 +105,9 @@ static int command_run(const struct command *command, int argc, char **argv)
 	if (config_flag(config, "help")) {
 		command_help(command, STDOUT_FILENO);
 		status = 0;
+	} else if (first < argc && !command->operands) {
+		log_error(EINVAL, "%s: lkvm %s takes options only", argv[first], command->name);
+		status = LKVM_STATUS_USAGE;
 	} else {
 		status = command->run(config, argc - first, argv + first);
 	}
@@ -124,7 +134,7 @@ int command_main(int argc, char **argv)
 	}
 	command = command_find(name);
 	if (!command)
-		return unknown_command(name);
+		return command_unknown(name);
 	if (command->pending) {
 		log_error(EINVAL, "%s: not built yet (%s)", name, command->pending);
 		return LKVM_STATUS_USAGE;

@@ -3,7 +3,9 @@
  * lkvm debug: looks into a VM that runs: registers and device state, and an NMI or a SysRq key for
  * its kernel.
  */
+#include <ctype.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "kvm/command.h"
 #include "kvm/log.h"
@@ -52,8 +54,14 @@ static int debug_one(const char *name, struct qmp_client *client, struct config 
 
 static int debug_run(struct config *config, int argc, char **argv)
 {
-	int status = vm_names_each(config, argc, argv, debug_one);
+	const char *key = config_string(config, "sysrq");
+	int status;
 
+	if (key && (strlen(key) != 1 || !isgraph((unsigned char)*key))) {
+		log_error(EINVAL, "option --sysrq: '%s' is no key (say one letter or digit)", key);
+		return LKVM_STATUS_USAGE;
+	}
+	status = vm_names_each(config, argc, argv, debug_one);
 	return fflush(stdout) == 0 ? status : LKVM_STATUS_ERROR;
 }
 

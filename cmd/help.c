@@ -39,15 +39,17 @@ static int help_run(struct config *config, int argc, char **argv)
 				man_command(command);
 		return 0;
 	}
+	if (argc > 1) {
+		log_error(EINVAL, "%s: one command at a time", argv[1]);
+		return LKVM_STATUS_USAGE;
+	}
 	if (!argc) {
 		command_usage(STDOUT_FILENO);
 		return 0;
 	}
 	command = command_find(argv[0]);
-	if (!command) {
-		log_error(EINVAL, "%s: no such command (`lkvm help` lists them)", argv[0]);
-		return LKVM_STATUS_USAGE;
-	}
+	if (!command)
+		return command_unknown(argv[0]);
 	command_help(command, STDOUT_FILENO);
 	return 0;
 }

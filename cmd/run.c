@@ -7,6 +7,7 @@
  * load a locale.
  */
 #include <fcntl.h>
+#include <jansson.h>
 #include <linux/magic.h>
 #include <sched.h>
 #include <signal.h>
@@ -116,12 +117,24 @@ static int take_operands(struct config *config, int argc, char **argv)
 	return config_set(config, "kernel", argv[0]) < 0 ? -EUSAGE : 0;
 }
 
+/* What is a file's name, prints as one word, and can be said in JSON. */
+static bool is_name(const char *name)
+{
+	json_t *text = json_string(name);
+	bool good = text && *name && *name != '.' && strlen(name) <= NAME_LENGTH_MAX;
+
+	json_decref(text);
+	for (; *name; name++)
+		good = good && (unsigned char)*name > ' ' && *name != 0x7f && *name != '/';
+	return good;
+}
+
 static int check_name(const char *name)
 {
 	if (!name)
 		return 0;
-	if (!*name || *name == '.' || strlen(name) > NAME_LENGTH_MAX || strpbrk(name, "/ \t\n"))
-		return log_error(EUSAGE, "option --name: '%s' won't do (1 to %d characters, no blanks, "
+	if (!is_name(name))
+		return log_error(EUSAGE, "option --name: '%s' won't do (1 to %d bytes of printable UTF-8, no blanks, "
 				 "no '/', no '.' in front)", name, NAME_LENGTH_MAX);
 	return 0;
 }

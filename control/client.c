@@ -386,7 +386,8 @@ int control_for_each(void (*each)(const char *name, void *opaque), void *opaque)
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)
-		return log_errno(-r, "control directory");
+		return log_error(-r, "control directory '%s': %s (it has to be a folder of yours)", dir ? dir : "?",
+				 strerrordesc_np(-r));
 	dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	count = dir_fd < 0 ? -1 : scandir(dir, &entries, is_socket_name, alphasort);
 	if (count < 0)

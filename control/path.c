@@ -51,11 +51,8 @@ int control_directory(char **path, bool create)
 		dir = NULL;
 		return -ENOMEM;
 	}
-	if (create && mkdir(dir, 0700) < 0 && errno != EEXIST)
-		return -errno;
-	r = check_directory(dir);
-	if (r == 0)
-		*path = take_pointer(&dir);
+	r = create && mkdir(dir, 0700) < 0 && errno != EEXIST ? -errno : check_directory(dir);
+	*path = take_pointer(&dir);
 	return r;
 }
 

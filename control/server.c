@@ -466,7 +466,7 @@ static int control_start(struct control *control)
 	if (r < 0) {
 		log_warn("control socket: none, so lkvm list and stop won't see this VM: %s%s%s",
 			 dir ? dir : "",
-			 dir ? ": " : "$XDG_RUNTIME_DIR/lkvm or ~/.lkvm: ", strerror(-r));
+			 dir ? ": " : "$XDG_RUNTIME_DIR/lkvm or ~/.lkvm: ", strerrordesc_np(-r));
 		return INIT_SKIP;
 	}
 	return 0;

@@ -62,7 +62,7 @@ static int terminals_open(struct kvm *kvm, struct terminals *terminals)
 
 	for (size_t i = 0; i < config_count(kvm->config, "tty"); i++) {
 		if (parse_uint(config_item(kvm->config, "tty", i), &index) < 0 || index >= TERMINALS_MAX)
-			return log_error(EINVAL, "option --tty: '%s' is no terminal (0 to %d)",
+			return log_error(EUSAGE, "option --tty: '%s' is no terminal (0 to %d)",
 					 config_item(kvm->config, "tty", i), TERMINALS_MAX - 1);
 		if (terminals->terminal[index])
 			continue;
@@ -120,8 +120,8 @@ static const char *const console_choices[] = { "serial", "virtio", "hv", NULL };
 
 static const struct option_def terminal_options[] = {
 	{ .name = "console", .type = OPTION_CHOICE, .argument = "serial|virtio|hv", .choices = console_choices,
-	  .fallback = "serial", .help = "the guest's console, which gets the input of terminal 0" },
+	  .fallback = "serial", .help = "The guest's console, which gets the input of terminal 0" },
 	{ .name = "tty", .type = OPTION_LIST, .argument = "ID",
-	  .help = "give terminal ID (0 to 3) a pty of its own on the host" },
+	  .help = "Give terminal ID (0 to 3) a pty of its own on the host" },
 };
 RUN_OPTIONS(terminal_options_group, "Terminal options", terminal_options);

@@ -9,7 +9,7 @@
 
 struct command {
 	const char *name;
-	const char *operands;		/* "[NAME...]" for the usage line */
+	const char *operands;		/* "[NAME...]" for the usage line; NULL: it takes none */
 	const char *help;		/* one line */
 	const struct option_def *options;
 	size_t option_count;
@@ -35,6 +35,8 @@ struct command *command_first(void);
 /** command_usage(), command_help() - what `lkvm` and `lkvm COMMAND --help` print */
 void command_usage(int fd);
 void command_help(const struct command *command, int fd);
+/** command_unknown() - says that there is no command @name, and which one was meant; the exit status */
+int command_unknown(const char *name);
 /** command_group() - the table of a command that has no groups of its own */
 struct option_group command_group(const struct command *command);
 /** command_main() - what main() does: returns the exit status */

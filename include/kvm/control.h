@@ -43,7 +43,9 @@ void control_event(struct kvm *kvm, const char *name, json_t *data);
 /* ---- the client's side: lkvm list, stop, pause, ... ---- */
 
 /**
- * control_directory() - where the sockets are; *@path is new; @create: make it, mode 0700
+ * control_directory() - where the sockets are; @create: make it, mode 0700
+ * @path: receives a new string, to be freed; also in an error that is about a path, else left as it is
+ *
  * $XDG_RUNTIME_DIR/lkvm if that variable names a directory, else $HOME/.lkvm. Says nothing. -ENOENT: neither is
  * set, or nothing was ever made there; -EPERM: it belongs to another user.
  */

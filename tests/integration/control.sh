@@ -93,6 +93,8 @@ contains "a boot protocol that isn't" "is no boot protocol"
 printf '\xb8\x41\x0e\xcd\x10\xb8\x0a\x0e\xcd\x10\xb0\xfe\xe6\x64\xeb\xfe' > "$dir/sector"
 expect "a boot sector that prints" 0 "$lkvm" run --boot bios16 -k "$dir/sector" -m 16 -c 1 --loglevel error </dev/null
 [ "$output" = A ] || { echo "FAIL a boot sector that prints: $output"; failed=1; }
+expect "a terminal that isn't" 2 "$lkvm" run --boot flat -k "$dir/reset" -m 16 -c 1 --tty 4
+contains "a terminal that isn't" "option --tty: '4' is no terminal (0 to 3)"
 expect "a kernel that isn't" 1 "$lkvm" run -k "$dir/reset" -m 16
 contains "a kernel that isn't" "ELF vmlinux"
 [ "$(grep -o 'ELF vmlinux' <<< "$output" | wc -l)" = 1 ] || { echo "FAIL each kind is listed once: $output"; failed=1; }
@@ -142,7 +144,7 @@ expect "debug" 0 "$lkvm" debug -a -d
 expect "an NMI to a vCPU that isn't there" 1 "$lkvm" debug --nmi 7 "$name"
 contains "an NMI to a vCPU that isn't there" "There is no such vCPU"
 expect "a SysRq key" 0 "$lkvm" debug --sysrq t "$name"
-expect "a SysRq key of two" 1 "$lkvm" debug --sysrq tt "$name"
+expect "a SysRq key of two" 2 "$lkvm" debug --sysrq tt "$name"
 expect "stop asks, and waits, and cuts the power" 0 "$lkvm" stop --timeout 1 "$name"
 ended "stop" 0
 

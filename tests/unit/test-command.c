@@ -103,11 +103,41 @@ START_TEST(every_command_explains_itself)
 }
 END_TEST
 
+START_TEST(help_on_what_is_not_built_yet_says_so)
+{
+	ck_assert_int_eq(lkvm("help balloon"), 0);
+
+	ck_assert_ptr_nonnull(strstr(output, "Not built yet: the networking issue."));
+}
+END_TEST
+
+START_TEST(a_control_directory_that_is_none_is_named)
+{
+	char path[] = "/tmp/test-command.XXXXXX", expected[128];
+	char file[64];
+
+	ck_assert_ptr_nonnull(mkdtemp(path));
+	snprintf(file, sizeof(file), "%s/lkvm", path);
+	close(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	ck_assert_int_eq(setenv("XDG_RUNTIME_DIR", path, 1), 0);
+
+	ck_assert_int_eq(lkvm("list"), LKVM_STATUS_ERROR);
+
+	snprintf(expected, sizeof(expected), "control directory '%s': Not a directory", file);
+	unlink(file);
+	rmdir(path);
+	ck_assert_msg(strstr(said, expected), "said '%s'", said);
+}
+END_TEST
+
 START_TEST(unknown_commands_get_a_suggestion)
 {
 	usage("rnu", "rnu: no such command (did you mean `lkvm run`?)");
 	usage("frobnicate", "frobnicate: no such command (`lkvm help` lists them)");
 	usage("help frobnicate", "no such command");
+	usage("help lsit", "did you mean `lkvm list`?");
+	usage("help run list", "list: one command at a time");
+	usage("-k bzImage", "-k: the command comes first");
 	usage("balloon -n x", "balloon: not built yet (the networking issue)");
 }
 END_TEST
@@ -119,6 +149,8 @@ START_TEST(wrong_command_lines_of_run_are_refused_before_anything_is_made)
 	usage("run a b", "b: one kernel is enough");
 	usage("run -k a b", "b: the kernel was named by --kernel already");
 	usage("run --name a/b", "option --name: 'a/b' won't do");
+	usage("run --name a\001b", "option --name: 'a\001b' won't do");
+	usage("run --name \377\376", "won't do");
 	usage("run --on-reboot never", "none of its choices (exit, restart)");
 	usage("run --network mode=user -k x", "option --network: 'mode=user' is not built yet");
 	usage("run --balloon", "option --balloon: not built yet (the networking issue)");
@@ -147,7 +179,9 @@ START_TEST(commands_without_a_vm_fail_clearly)
 {
 	usage("stop", "which VM?");
 	usage("stop -a name", "option --all: means every VM");
-	usage("list name", "takes no names");
+	usage("list name", "name: lkvm list takes options only");
+	usage("version name", "name: lkvm version takes options only");
+	usage("debug -s hh name", "option --sysrq: 'hh' is no key");
 	ck_assert_int_eq(lkvm("pause -n ghost"), LKVM_STATUS_ERROR);
 	ck_assert_ptr_nonnull(strstr(said, "ghost: no VM of this name runs"));
 	ck_assert_int_eq(lkvm("list"), 0);
@@ -179,6 +213,8 @@ int main(void)
 	tcase_add_test(tcase, help_and_version_succeed);
 	tcase_add_test(tcase, every_command_explains_itself);
 	tcase_add_test(tcase, unknown_commands_get_a_suggestion);
+	tcase_add_test(tcase, help_on_what_is_not_built_yet_says_so);
+	tcase_add_test(tcase, a_control_directory_that_is_none_is_named);
 	tcase_add_test(tcase, wrong_command_lines_of_run_are_refused_before_anything_is_made);
 	tcase_add_test(tcase, a_missing_kernel_is_said_in_the_words_that_runners_look_for);
 	tcase_add_test(tcase, list_init_prints_the_order);
