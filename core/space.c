@@ -245,14 +245,15 @@ static int space_update_locked(struct address_space *space)
 {
 	struct flat_view *old = atomic_load_explicit(&space->view, memory_order_relaxed);
 	struct flat_view *next = space_flatten(space);
+	struct space_listener *listener = space->listener;
 	struct space_binding *bindings = NULL;
 	size_t count = 0;
 	int result = next ? 0 : -ENOMEM;
 
-	if (!result && space->listener) {
+	if (!result && listener) {
 		result = bindings_of_view(next, &bindings, &count);
 		if (!result)
-			result = space->listener->commit(space->listener, old, next);
+			result = listener->commit(listener, old, next);
 	}
 	if (result) {
 		free(next);
@@ -260,11 +261,11 @@ static int space_update_locked(struct address_space *space)
 		return result;
 	}
 
-	if (space->listener)
+	if (listener)
 		bindings_remove_stale(space, bindings, count);
 	/* seq_cst, as the load in address_space_find(): either a reader sees this, or rcu_oldest() sees the reader. */
 	atomic_store(&space->view, next);
-	if (space->listener)
+	if (listener)
 		bindings_add_new(space, bindings, count);
 	space->dirty = false;
 	rcu_defer(free, old);
