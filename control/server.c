@@ -257,12 +257,13 @@ static bool peer_allowed(int fd)
 /* Room for one more: the client that was silent longest goes, so that no crowd of idlers locks us out. */
 static void drop_idlest(struct control *control)
 {
-	struct control_client *idlest = control->clients;
+	struct control_client *idlest = NULL;
 
 	for (struct control_client *client = control->clients; client; client = client->next)
-		if (client->heard_ns < idlest->heard_ns)
+		if (!idlest || client->heard_ns < idlest->heard_ns)
 			idlest = client;
-	idlest->dead = true;
+	if (idlest)
+		idlest->dead = true;
 }
 
 static void client_add(struct control *control, int fd)

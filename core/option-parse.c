@@ -14,7 +14,7 @@
 
 #define NAME_MAX_LENGTH 40
 
-/* One long option as it was typed: which value, and whether as --no-NAME. */
+/* One long option as it was typed: which value, and whether as --no-NAME. Without a value: there is none. */
 struct match {
 	struct config_value *value;
 	bool negated;
@@ -63,7 +63,7 @@ bool suggestion_closer(const char *typed, const char *candidate, unsigned int *b
 	return true;
 }
 
-static int unknown_option(const struct config *config, const char *name, size_t length)
+static void say_unknown(const struct config *config, const char *name, size_t length)
 {
 	char typed[NAME_MAX_LENGTH + 1];
 	const char *suggestion = NULL;
@@ -74,36 +74,22 @@ static int unknown_option(const struct config *config, const char *name, size_t 
 		if (suggestion_closer(typed, config->values[i].def->name, &best))
 			suggestion = config->values[i].def->name;
 	if (suggestion)
-		return log_error(EINVAL, "option --%s: no such option (did you mean --%s?)", typed,
-				 suggestion);
-	return log_error(EINVAL, "option --%s: no such option (--help lists them)", typed);
+		log_error(EINVAL, "option --%s: no such option (did you mean --%s?)", typed, suggestion);
+	else
+		log_error(EINVAL, "option --%s: no such option (--help lists them)", typed);
 }
 
-static int ambiguous_option(const char *name, size_t length, struct match a, struct match b)
+static void say_ambiguous(const char *name, size_t length, struct match a, struct match b)
 {
-	return log_error(EINVAL, "option --%.*s: could be --%s%s or --%s%s (say more of it)",
-			 (int)length, name, a.negated ? "no-" : "", a.value->def->name,
-			 b.negated ? "no-" : "", b.value->def->name);
+	log_error(EINVAL, "option --%.*s: could be --%s%s or --%s%s (say more of it)", (int)length, name,
+		  a.negated ? "no-" : "", a.value->def->name, b.negated ? "no-" : "", b.value->def->name);
 }
 
-/* The option that @name (of @length characters) stands for: spelt in full, or the only one so beginning. */
-static int find_long(const struct config *config, const char *name, size_t length,
-		     struct match *match)
+/* The only option that begins with @name. */
+static struct match find_prefix(const struct config *config, const char *name, size_t length, bool no)
 {
-	bool no = length > 3 && strncmp(name, "no-", 3) == 0;
+	struct match match = { .value = NULL };
 
-	match->negated = false;
-	match->value = config_find(config, name, length);
-	if (match->value)
-		return 0;
-	if (no) {
-		match->value = config_find(config, name + 3, length - 3);
-		match->negated = true;
-		if (match->value && match->value->def->type == OPTION_FLAG)
-			return 0;
-	}
-
-	match->value = NULL;
 	for (size_t i = 0; length && i < config->count; i++) {
 		struct config_value *value = &config->values[i];
 		struct match found = { .value = value };
@@ -114,11 +100,32 @@ static int find_long(const struct config *config, const char *name, size_t lengt
 			    strncmp(value->def->name, name + 3, length - 3) != 0)
 				continue;
 		}
-		if (match->value)
-			return ambiguous_option(name, length, *match, found);
-		*match = found;
+		if (match.value) {
+			say_ambiguous(name, length, match, found);
+			return (struct match) { .value = NULL };
+		}
+		match = found;
 	}
-	return match->value ? 0 : unknown_option(config, name, length);
+	if (!match.value)
+		say_unknown(config, name, length);
+	return match;
+}
+
+/* The option that @name (of @length characters) stands for: spelt in full, or the only one so beginning. */
+static struct match find_long(const struct config *config, const char *name, size_t length)
+{
+	bool no = length > 3 && strncmp(name, "no-", 3) == 0;
+	struct match match = { .value = config_find(config, name, length) };
+
+	if (match.value)
+		return match;
+	if (no) {
+		match.value = config_find(config, name + 3, length - 3);
+		match.negated = true;
+		if (match.value && match.value->def->type == OPTION_FLAG)
+			return match;
+	}
+	return find_prefix(config, name, length, no);
 }
 
 static struct config_value *find_letter(const struct config *config, char letter)
@@ -155,12 +162,11 @@ static int parse_long(const struct config *config, int argc, char **argv, int *a
 	const char *name = argv[*at] + 2;
 	size_t length = strcspn(name, "=");
 	const char *text = name[length] ? name + length + 1 : NULL;
-	struct match match;
-	int r = find_long(config, name, length, &match);
+	struct match match = find_long(config, name, length);
 	const struct option_def *def;
 
-	if (r < 0)
-		return r;
+	if (!match.value)
+		return -EINVAL;
 	def = match.value->def;
 	if (def->type == OPTION_FLAG) {
 		if (text)

@@ -205,9 +205,9 @@ static int aio_prepare(struct disk_aio *aio, struct disk_request *request)
 			count = 1;
 		}
 		if (request->op == DISK_READ)
-			io_prep_preadv(iocb, file->fd, iov, count, (long long)(request->offset + request->bounced));
+			io_prep_preadv(iocb, file->fd, iov, count, (off_t)(request->offset + request->bounced));
 		else
-			io_prep_pwritev(iocb, file->fd, iov, count, (long long)(request->offset + request->bounced));
+			io_prep_pwritev(iocb, file->fd, iov, count, (off_t)(request->offset + request->bounced));
 		if (request->op == DISK_WRITE && request->fua)
 			iocb->aio_rw_flags = RWF_DSYNC;
 	}

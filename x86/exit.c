@@ -85,12 +85,12 @@ static void dump_code(struct kvm_cpu *cpu, int fd, uint64_t linear)
 
 static void dump_stack(struct kvm_cpu *cpu, int fd, uint64_t linear)
 {
-	for (uint64_t row = 0; row < 4; row++) {
-		dprintf(fd, "  stack %016llx:", (unsigned long long)(linear + row * 32));
+	for (unsigned int row = 0; row < 4; row++, linear += 32) {
+		dprintf(fd, "  stack %016llx:", (unsigned long long)linear);
 		for (uint64_t i = 0; i < 4; i++) {
 			le64 word;
 
-			if (dump_read(cpu, linear + row * 32 + i * 8, &word, sizeof(word)))
+			if (dump_read(cpu, linear + i * 8, &word, sizeof(word)))
 				dprintf(fd, " %016llx", (unsigned long long)le64_get(word));
 			else
 				dprintf(fd, " ????????????????");

@@ -67,7 +67,7 @@ int main(int argc, char **argv)
 		if (posix_memalign(&buffer, 4096, size))
 			return 1;
 		free_list[i] = &blocks[i];
-		io_prep_pread(&blocks[i], fd, buffer, size, (long long)(next_block(&state, bytes / size, sequential) * size));
+		io_prep_pread(&blocks[i], fd, buffer, size, (off_t)(next_block(&state, bytes / size, sequential) * size));
 	}
 	if (io_submit(context, depth, free_list) != depth)
 		return 1;
@@ -83,7 +83,7 @@ int main(int argc, char **argv)
 				return 1;
 			free_list[i] = block;
 			io_prep_pread(block, fd, block->u.c.buf, size,
-				      (long long)(next_block(&state, bytes / size, sequential) * size));
+				      (off_t)(next_block(&state, bytes / size, sequential) * size));
 		}
 		done += (uint64_t)got;
 		if (io_submit(context, got, free_list) != got)
