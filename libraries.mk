@@ -53,9 +53,11 @@ library-flags	= $(strip $(foreach l,$2,$(if $(filter --libs,$1),$(flags-$l))) \
 		  $(if $(foreach l,$2,$(module-$l)),$(call pkg-config,$1 $(foreach l,$2,$(if $(module-$l),$l)))))
 
 LIBS		:= $(call library-flags,--libs,$(call libraries-of,required optional))
-CPPFLAGS	+= $(call library-flags,--cflags-only-I,$(call libraries-of,required optional))
+# (the sysroot's own folder is a system one)
+CPPFLAGS	+= $(filter-out -I$(SYSROOT)/usr/include,\
+		   $(call library-flags,--cflags-only-I,$(call libraries-of,required optional)))
 CHECK_LIBS	:= $(call library-flags,--libs,$(call libraries-of,tests))
-CHECK_CPPFLAGS	:= $(call library-flags,--cflags-only-I,$(call libraries-of,tests))
+CHECK_CPPFLAGS	:= $(filter-out -I$(SYSROOT)/usr/include,$(call library-flags,--cflags-only-I,$(call libraries-of,tests)))
 LEFT_OUT	:= $(foreach l,$(LIBRARIES),$(if $(found-$l),,$(sources-$l)))
 
 # $(call library-error,KIND): what to say of those of a kind that are missing

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # What README names, for those who have make; installing; source archives; lint.
 
-.PHONY: demo check install dist lint
+.PHONY: demo check install dist lint lint-input
 demo:
 	$(Q)scripts/demo
 
@@ -10,6 +10,11 @@ check:
 
 lint:
 	$(Q)scripts/lint
+
+# What clang-tidy reads, for scripts/lint: the preprocessor's flags on the first line, then this build's files.
+lint-input: $(BUILD)/include/version.h $(BUILD)/include/libraries.h $(BUILD)/include/toy-device.h
+	@echo '$(CPPFLAGS) $(CHECK_CPPFLAGS) -std=gnu11'
+	@printf '%s\n' main.c $(SOURCES) $(UNIT_SOURCES) $(sort $(wildcard tests/*.c tests/bench/*.c))
 
 install: $(PROGRAM) $(MAN_PAGE)
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/lkvm

@@ -32,6 +32,12 @@ $(GUEST_DIR)/%.bin: $(GUEST_DIR)/%.c.o $(GUEST_LIB) tests/guest/lib/flat.ld
 -include $(wildcard $(GUEST_DIR)/*.d $(GUEST_DIR)/lib/*.d)
 .SECONDARY: $(GUEST_LIB) $(GUEST_PAYLOADS:.bin=.c.o)
 
+# As lint-input in scripts/rules.mk.
+.PHONY: guest-lint-input
+guest-lint-input:
+	@echo '$(GUEST_CFLAGS)'
+	@printf '%s\n' $(wildcard tests/guest/*.c tests/guest/lib/*.c)
+
 # make check-guest runs them all, T=NAME one
 check-guest: guest-payloads $(PROGRAM)
 	$(Q)tests/guest/run --lkvm $(PROGRAM) --payloads $(GUEST_DIR) $(T)
