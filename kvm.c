@@ -40,9 +40,11 @@ static const struct {
 	[KVM_END_HOST_ERROR]	 = { "host-error", LKVM_STATUS_HOST_ERROR },
 };
 
-int kvm_end_status(enum kvm_end end)
+int kvm_end_status(const struct kvm *kvm)
 {
-	return kvm_ends[end].status;
+	enum kvm_end end = atomic_load(&kvm->end);
+
+	return end == KVM_END_SIGNAL ? 128 + atomic_load(&kvm->end_signal) : kvm_ends[end].status;
 }
 
 const char *kvm_end_name(enum kvm_end end)

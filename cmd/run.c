@@ -78,7 +78,6 @@ RUN_OPTIONS(debug_options_group, "Debug options", debug_options);
 struct run_signals {
 	struct event_source source;
 	struct kvm *kvm;
-	int number;		/* the first that came, 0: none */
 };
 
 /* ---- options ---- */
@@ -219,12 +218,12 @@ static void signals_ready(struct event_source *source, uint32_t events)
 	(void)events;
 	if (read(source->fd, &info, sizeof(info)) != sizeof(info))
 		return;
-	if (signals->number) {
+	if (atomic_load(&signals->kvm->end_signal)) {
 		/* asked twice: something hangs, so leave at once, but leave the terminal usable */
 		terminal_restore_all();
 		_exit(128 + (int)info.ssi_signo);
 	}
-	signals->number = (int)info.ssi_signo;
+	atomic_store(&signals->kvm->end_signal, (int)info.ssi_signo);
 	kvm_end_request(signals->kvm, KVM_END_SIGNAL);
 }
 
@@ -298,25 +297,25 @@ static int error_status(int error)
 	return error == -EUSAGE ? LKVM_STATUS_USAGE : LKVM_STATUS_ERROR;
 }
 
-static int end_status(const struct kvm *kvm, const struct run_signals *signals)
+static int end_status(const struct kvm *kvm)
 {
 	enum kvm_end end = atomic_load(&kvm->end);
 
 	if (end == KVM_END_SIGNAL)
-		return 128 + signals->number;
+		return kvm_end_status(kvm);
 	if (end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_QUIT) {
 		if (wants_session_lines(kvm->config))
 			dprintf(STDERR_FILENO, "  Info: # KVM session ended normally.\n");
 	} else {
 		log_warn("%s ended: %s", kvm->name, kvm_end_name(end));
 	}
-	return kvm_end_status(end);
+	return kvm_end_status(kvm);
 }
 
 static int run_vm(struct kvm *kvm)
 {
 	const struct init_options options = { .trace = config_flag(kvm->config, "trace-init") };
-	struct run_signals signals = { .number = 0 };
+	struct run_signals signals;
 	int r = signals_init(&signals, kvm);
 	int status;
 
@@ -333,7 +332,7 @@ static int run_vm(struct kvm *kvm)
 	kvm_exit(kvm);
 	terminal_restore_all();
 	if (status < 0)
-		status = end_status(kvm, &signals);
+		status = end_status(kvm);
 out:
 	signals_exit(&signals);
 	return status;

@@ -354,7 +354,7 @@ static void control_changed(struct kvm_listener *listener, const char *event, en
 				      json_pack("{s:s}", "action", "poweroff"));
 		data = json_pack("{s:b,s:s,s:s,s:i}", "guest", ended_by_guest(end), "reason",
 				 shutdown_reason(end), "x-end", kvm_end_name(end), "x-status",
-				 kvm_end_status(end));
+				 kvm_end_status(control->kvm));
 	} else if (strcmp(event, "RESET") == 0) {
 		/* inside a client's command it was that command, else the guest itself */
 		bool host = control->busy > 0;

@@ -104,6 +104,7 @@ struct kvm {
 	/* any thread, atomic */
 	_Atomic enum kvm_state state;
 	_Atomic enum kvm_end end;
+	atomic_int end_signal;		/* KVM_END_SIGNAL: which; set before it is requested */
 	atomic_bool reset_wanted;
 	atomic_bool panicked;		/* a panic was seen on a console */
 	struct event_work control_work;	/* posted by kvm_end(), kvm_reset_request() */
@@ -167,8 +168,9 @@ int __must_check kvm_power_button(struct kvm *kvm);
 /** kvm_set_power_button() - the board device that has the button says how to press it */
 void kvm_set_power_button(struct kvm *kvm, void (*press)(void *opaque), void *opaque);
 
-/** kvm_end_status() - the exit status that stands for @end; kvm_end_name() - in words */
-int kvm_end_status(enum kvm_end end);
+/** kvm_end_status() - the exit status of `lkvm run` that stands for how @kvm ended */
+int kvm_end_status(const struct kvm *kvm);
+/** kvm_end_name() - an end in words */
 const char *kvm_end_name(enum kvm_end end);
 
 #define LKVM_STATUS_ERROR		1

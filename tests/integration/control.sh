@@ -182,6 +182,31 @@ if command -v socat >/dev/null; then
 	contains "QMP by socat" '"status":"running"'
 	contains "QMP by socat" '"reason":"host-qmp-quit"'
 	ended "quit" 0
+
+	# A client that only listens is told why, before the socket goes. Its input stays open behind the fifo.
+	mkfifo "$dir/say"
+	for signal in TERM INT HUP QUIT; do
+		# a background job has INT and QUIT ignored, unless it is made with job control
+		set -m
+		start "$name"
+		set +m
+		timeout 30 socat -t 0.5 - "UNIX-CONNECT:$XDG_RUNTIME_DIR/lkvm/$name.sock" <"$dir/say" >"$dir/heard" &
+		listener=$!
+		exec 3>"$dir/say"
+		echo '{"execute":"qmp_capabilities"}{"execute":"query-status"}' >&3
+		for _ in $(seq 100); do
+			grep -q '"status"' "$dir/heard" && break
+			sleep 0.1
+		done
+		kill -$signal "$vm"
+		ended "SIG$signal with a client" $((128 + $(kill -l $signal)))
+		wait "$listener"
+		exec 3>&-
+		output=$(grep '"event":"SHUTDOWN"' "$dir/heard")
+		contains "SIG$signal's event" '"guest":false'
+		contains "SIG$signal's event" '"reason":"host-signal"'
+		contains "SIG$signal's event" "\"x-status\":$((128 + $(kill -l $signal)))"
+	done
 fi
 
 [ $failed = 0 ] && echo "PASS control"
