@@ -41,7 +41,7 @@ struct feature {
 /* ---- refusals ---- */
 
 #define refuse(q, error, format, ...) \
-	log_error(error, "disk '%s': qcow2: " format, (q)->file->path __VA_OPT__(,) __VA_ARGS__)
+	log_error(error, "disk '%s': qcow2: " format, (q)->file->path, ##__VA_ARGS__)
 
 static int header_check_shape(struct qcow2 *q, const struct header *header)
 {
