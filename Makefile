@@ -77,7 +77,7 @@ PROGRAM		:= $(BUILD)/lkvm
 
 .PHONY: all objects clean help
 all: $(PROGRAM)
-	$(Q)ln -sfn $(PROGRAM) $(if $(filter $(ARCH),$(shell uname -m)),$(if $(SANITIZE)$(STATIC),lkvm-$(VARIANT),lkvm),lkvm-$(VARIANT))
+	$(Q)ln -sfn $(PROGRAM) $(if $(filter $(ARCH),$(shell uname -m)),$(if $(SANITIZE)$(STATIC)$(WITHOUT),lkvm-$(VARIANT),lkvm),lkvm-$(VARIANT))
 
 objects: $(OBJECTS) $(if $(wildcard main.c),$(MAIN_OBJECT))
 
@@ -110,7 +110,7 @@ help:
 	@echo "make lint            what compilers don't check; clang-tidy is a minute of it (scripts/lint quick: without it)"
 	@echo "make ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-   cross-build (scripts/deps cross first)"
 	@echo "make config          show the libraries that were found, and what to install for those that were not"
-	@echo "make WITHOUT=NAME    build without an optional library"
+	@echo "make WITHOUT=NAME    build without an optional library (WITHOUT=optional: without any)"
 	@echo "make STATIC=1        a static binary;  SANITIZE=address,undefined | thread;  V=1: show commands"
 	@echo "make demo            set up, build, boot a stock kernel (what scripts/demo does)"
 	@echo "make install [PREFIX=DIR] [DESTDIR=DIR]    the program and its man page"

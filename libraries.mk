@@ -11,7 +11,7 @@
 #   use       what needs it, in a few words (no comma)
 #   sources   of an optional one: the files, tests included, that are built only with it; may be left out
 # For an optional library that is there, libraries.h (of the build) defines HAVE_ and its name, libzstd's being
-# HAVE_LIBZSTD. `make WITHOUT=libzstd` builds as on a host without it.
+# HAVE_LIBZSTD. `make WITHOUT=libzstd` builds as on a host without it, WITHOUT=optional without all of them.
 
 LIBRARIES	:=
 
@@ -31,8 +31,8 @@ LIBRARIES	+= $2
 kind-$2		:= $1
 use-$2		:= $6
 sources-$2	:= $7
-module-$2	:= $(if $(filter $2,$(WITHOUT)),,$(call pkg-config,--modversion $2))
-found-$2	:= $$(or $$(module-$2),$(if $(filter $2,$(WITHOUT)),,$$(call can-link,$3,$4)))
+module-$2	:= $(if $(filter $1 $2,$(WITHOUT)),,$(call pkg-config,--modversion $2))
+found-$2	:= $$(or $$(module-$2),$(if $(filter $1 $2,$(WITHOUT)),,$$(call can-link,$3,$4)))
 flags-$2	:= $$(if $$(found-$2),$$(if $$(module-$2),,$4))
 missing-$2	:= not found: $(if $(CROSS_COMPILE),run scripts/deps cross,install $5)
 endef
@@ -76,6 +76,6 @@ $(BUILD)/include/libraries.h: FORCE
 
 .PHONY: config
 config:
-	@printf '%-12s %-9s %-28s %s\n' LIBRARY KIND 'NEEDED FOR' VERSION $(foreach l,$(LIBRARIES),\
+	@printf '%-12s %-9s %-32s %s\n' LIBRARY KIND 'NEEDED FOR' VERSION $(foreach l,$(LIBRARIES),\
 		'$l' '$(kind-$l)' '$(use-$l)' '$(if $(filter yes,$(found-$l)),found (says no version),$(or $(found-$l),$(missing-$l)))')
 	@$(if $(LIBRARY_ERROR),exit 1)
