@@ -514,15 +514,10 @@ START_TEST(the_zero_page_says_what_was_decided)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("x86-boot");
-	TCase *tests = tcase_create("files");
-	SRunner *runner;
-	int failed;
+	TCase *tests = suite_case(suite, "files", set_up, tear_down);
 
-	tcase_add_checked_fixture(tests, set_up, tear_down);
-	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, an_honest_bzimage_boots_by_both_of_its_protocols);
 	tcase_add_test(tests, a_truncated_bzimage_is_refused);
 	tcase_add_test(tests, a_size_of_setup_that_lies_is_refused);
@@ -543,10 +538,5 @@ int main(void)
 	tcase_add_test(tests, the_memory_map_is_sorted_and_adds_up);
 	tcase_add_test(tests, an_initrd_lies_as_high_as_it_may);
 	tcase_add_test(tests, the_zero_page_says_what_was_decided);
-	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
 }
+SUITE_MAIN("x86-boot", add_tests)
