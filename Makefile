@@ -25,7 +25,7 @@ $(error ARCH=$(ARCH) is not one that lkvm knows: x86_64 or arm64)
 endif
 
 # A sanitizer, a static build or one without some library keeps its objects apart: make SANITIZE=address,undefined,
-# make STATIC=1, make WITHOUT=NAME (a name of libraries.mk)
+# make STATIC=1, make WITHOUT=NAME (a name of libraries.mk), make SHARED_LIBS=1
 SANITIZE	?=
 STATIC		?=
 WITHOUT		?=
@@ -111,6 +111,7 @@ help:
 	@echo "make ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-   cross-build (scripts/deps cross first)"
 	@echo "make config          show the libraries that were found, and what to install for those that were not"
 	@echo "make WITHOUT=NAME    build without an optional library (WITHOUT=optional: without any)"
+	@echo "make SHARED_LIBS=1   leave all libraries to the dynamic linker (they are linked in where there is an archive)"
 	@echo "make STATIC=1        a static binary;  SANITIZE=address,undefined | thread;  V=1: show commands"
 	@echo "make demo            set up, build, boot a stock kernel (what scripts/demo does)"
 	@echo "make install [PREFIX=DIR] [DESTDIR=DIR]    the program and its man page"
