@@ -2,8 +2,9 @@
 /*
  * x86 vCPUs: CPUID, the local APIC's wiring, power-on state and how vCPU 0 begins.
  *
- * Power-on state is what KVM made, read back once after creation; a reset sets it again whole, so that it
- * can't forget a register. Main thread, vCPU not running.
+ * Power-on state is what KVM made: what a model decides of it is read back once after creation, the rest is
+ * the manual's. A reset sets it again whole. Each call on a vCPU loads it, so that the first start leaves what is as
+ * KVM made it. Main thread, vCPU not running.
  */
 #include <string.h>
 #include <sys/ioctl.h>
@@ -25,14 +26,17 @@
 #define XSAVE_XSTATE_BV		512
 #define XSTATE_FP_SSE		3
 
+/* Registers behind RESET (Intel SDM volume 3, table 9-1) */
+#define RESET_RIP		0xfff0
+#define RESET_RFLAGS		0x2
+#define RESET_RDX		0x600
+#define RESET_DR6		0xffff0ff0
+#define RESET_DR7		0x400
+#define RESET_XCR0		0x1
+
 struct kvm_cpu_arch {
-	struct kvm_regs regs;
 	struct kvm_sregs sregs;
 	struct kvm_lapic_state lapic;
-	struct kvm_vcpu_events events;
-	struct kvm_debugregs debug;
-	struct kvm_xcrs xcrs;
-	bool has_xcrs;
 	bool has_run;			/* a reset later than the first */
 };
 
@@ -49,10 +53,10 @@ static int cpu_set_cpuid(struct kvm_cpu *cpu)
 {
 	struct cpu_topology topology = { 1, 1, 1 };
 	uint64_t count = config_uint(cpu->kvm->config, "cpus");
-	_cleanup_free_ struct kvm_cpuid2 *cpuid = cpuid_host(cpu->kvm);
+	_cleanup_free_ struct kvm_cpuid2 *cpuid = cpuid_for_vcpu(x86_host_cpuid(cpu->kvm));
 
 	if (!cpuid)
-		return -EIO;
+		return log_errno(ENOMEM, "vCPU %u: CPUID", cpu->index);
 	topology.cores = count ? (unsigned int)count : 1;
 	if (cpuid_fill(cpuid, cpuid->nent + CPUID_SPARE, &topology, x86_apic_id(cpu->index),
 		       kvm_check_extension(cpu->kvm, KVM_CAP_TSC_DEADLINE_TIMER) > 0))
@@ -70,20 +74,10 @@ static void lapic_write(struct kvm_lapic_state *lapic, unsigned int offset, uint
 static int cpu_take_power_on_state(struct kvm_cpu *cpu)
 {
 	struct kvm_cpu_arch *arch = cpu->arch;
-	int result;
+	int result = cpu_ioctl(cpu, KVM_GET_SREGS, &arch->sregs, "KVM_GET_SREGS");
 
-	arch->has_xcrs = kvm_check_extension(cpu->kvm, KVM_CAP_XCRS) > 0;
-	result = cpu_ioctl(cpu, KVM_GET_REGS, &arch->regs, "KVM_GET_REGS");
-	if (!result)
-		result = cpu_ioctl(cpu, KVM_GET_SREGS, &arch->sregs, "KVM_GET_SREGS");
 	if (!result)
 		result = cpu_ioctl(cpu, KVM_GET_LAPIC, &arch->lapic, "KVM_GET_LAPIC");
-	if (!result)
-		result = cpu_ioctl(cpu, KVM_GET_VCPU_EVENTS, &arch->events, "KVM_GET_VCPU_EVENTS");
-	if (!result)
-		result = cpu_ioctl(cpu, KVM_GET_DEBUGREGS, &arch->debug, "KVM_GET_DEBUGREGS");
-	if (!result && arch->has_xcrs)
-		result = cpu_ioctl(cpu, KVM_GET_XCRS, &arch->xcrs, "KVM_GET_XCRS");
 	/* Wired as a BIOS leaves them, or a PIC's timer interrupt never arrives. */
 	lapic_write(&arch->lapic, LAPIC_LVT_LINT0, LVT_EXTINT);
 	lapic_write(&arch->lapic, LAPIC_LVT_LINT1, LVT_NMI);
@@ -93,40 +87,51 @@ static int cpu_take_power_on_state(struct kvm_cpu *cpu)
 /* Everything but x87 and SSE goes to its initial state, as XSTATE_BV says that it isn't there. */
 static int cpu_clear_xsave(struct kvm_cpu *cpu)
 {
+	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs[0] = { .xcr = 0, .value = RESET_XCR0 } };
 	const uint64_t present = XSTATE_FP_SSE;
 	const uint32_t mxcsr = 0x1f80;
 	const uint16_t fcw = 0x37f;
 	struct kvm_xsave xsave;
+	int result;
 
+	if (kvm_check_extension(cpu->kvm, KVM_CAP_XCRS) <= 0)
+		return 0;
 	memset(&xsave, 0, sizeof(xsave));
 	memcpy((uint8_t *)xsave.region + XSAVE_FCW, &fcw, sizeof(fcw));
 	memcpy((uint8_t *)xsave.region + XSAVE_MXCSR, &mxcsr, sizeof(mxcsr));
 	memcpy((uint8_t *)xsave.region + XSAVE_XSTATE_BV, &present, sizeof(present));
-	return cpu_ioctl(cpu, KVM_SET_XSAVE, &xsave, "KVM_SET_XSAVE");
+	result = cpu_ioctl(cpu, KVM_SET_XSAVE, &xsave, "KVM_SET_XSAVE");
+	return result ? result : cpu_ioctl(cpu, KVM_SET_XCRS, &xcrs, "KVM_SET_XCRS");
+}
+
+/* What KVM_CREATE_VCPU does of itself. */
+static int cpu_undo_run(struct kvm_cpu *cpu)
+{
+	struct kvm_mp_state state = { cpu->index ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE };
+	struct kvm_regs regs = { .rip = RESET_RIP, .rflags = RESET_RFLAGS, .rdx = RESET_RDX };
+	struct kvm_debugregs debug = { .dr6 = RESET_DR6, .dr7 = RESET_DR7 };
+	struct kvm_vcpu_events events = { .flags = 0 };
+	struct kvm_fpu fpu = { .fcw = 0x37f, .mxcsr = 0x1f80 };
+	int result = cpu_ioctl(cpu, KVM_SET_MP_STATE, &state, "KVM_SET_MP_STATE");
+
+	if (!result)
+		result = cpu_ioctl(cpu, KVM_SET_SREGS, &cpu->arch->sregs, "KVM_SET_SREGS");
+	if (!result)
+		result = cpu_ioctl(cpu, KVM_SET_REGS, &regs, "KVM_SET_REGS");
+	if (!result)
+		result = cpu_ioctl(cpu, KVM_SET_VCPU_EVENTS, &events, "KVM_SET_VCPU_EVENTS");
+	if (!result)
+		result = cpu_ioctl(cpu, KVM_SET_DEBUGREGS, &debug, "KVM_SET_DEBUGREGS");
+	if (!result)
+		result = cpu_clear_xsave(cpu);
+	return result ? result : cpu_ioctl(cpu, KVM_SET_FPU, &fpu, "KVM_SET_FPU");
 }
 
 static int cpu_set_power_on_state(struct kvm_cpu *cpu)
 {
-	struct kvm_mp_state state = { cpu->index ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE };
-	struct kvm_fpu fpu = { .fcw = 0x37f, .mxcsr = 0x1f80 };
 	struct kvm_cpu_arch *arch = cpu->arch;
-	int result = cpu_ioctl(cpu, KVM_SET_MP_STATE, &state, "KVM_SET_MP_STATE");
+	int result = arch->has_run ? cpu_undo_run(cpu) : 0;
 
-	if (!result && arch->has_run) {
-		result = cpu_ioctl(cpu, KVM_SET_SREGS, &arch->sregs, "KVM_SET_SREGS");
-		if (!result)
-			result = cpu_ioctl(cpu, KVM_SET_REGS, &arch->regs, "KVM_SET_REGS");
-		if (!result)
-			result = cpu_ioctl(cpu, KVM_SET_VCPU_EVENTS, &arch->events, "KVM_SET_VCPU_EVENTS");
-		if (!result)
-			result = cpu_ioctl(cpu, KVM_SET_DEBUGREGS, &arch->debug, "KVM_SET_DEBUGREGS");
-		if (!result && arch->has_xcrs)
-			result = cpu_clear_xsave(cpu);
-		if (!result && arch->has_xcrs)
-			result = cpu_ioctl(cpu, KVM_SET_XCRS, &arch->xcrs, "KVM_SET_XCRS");
-	}
-	if (!result)
-		result = cpu_ioctl(cpu, KVM_SET_FPU, &fpu, "KVM_SET_FPU");
 	if (!result)
 		result = msr_set_power_on(cpu, arch->has_run);
 	if (!result)

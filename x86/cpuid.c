@@ -17,7 +17,7 @@
 struct kvm_cpuid2 *cpuid_host(const struct kvm *kvm)
 {
 	for (unsigned int count = 128; count <= CPUID_MAX; count *= 2) {
-		struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + (count + CPUID_SPARE) * sizeof(cpuid->entries[0]));
+		struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + count * sizeof(cpuid->entries[0]));
 
 		if (!cpuid)
 			break;
@@ -30,6 +30,24 @@ struct kvm_cpuid2 *cpuid_host(const struct kvm *kvm)
 	}
 	log_errno(errno ? errno : ENOMEM, "KVM_GET_SUPPORTED_CPUID");
 	return NULL;
+}
+
+struct kvm_cpuid2 *cpuid_for_vcpu(const struct kvm_cpuid2 *host)
+{
+	size_t used = sizeof(*host) + host->nent * sizeof(host->entries[0]);
+	struct kvm_cpuid2 *cpuid = calloc(1, used + CPUID_SPARE * sizeof(host->entries[0]));
+
+	if (cpuid)
+		memcpy(cpuid, host, used);
+	return cpuid;
+}
+
+unsigned int cpuid_physical_bits(const struct kvm_cpuid2 *host)
+{
+	for (uint32_t i = 0; i < host->nent; i++)
+		if (host->entries[i].function == 0x80000008)
+			return MAX(host->entries[i].eax & 0xff, 36U);
+	return 36;
 }
 
 /* Bits that are needed to number @count things. */

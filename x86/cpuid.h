@@ -14,8 +14,17 @@ struct cpu_topology {
 	unsigned int threads, cores, sockets;
 };
 
-/** cpuid_host() - what KVM can offer, to be freed; NULL when it fails (said) */
+/** cpuid_host() - what KVM can offer, to be freed; NULL when it fails (said). Slow: hundreds of microseconds in a VM. */
 struct kvm_cpuid2 *cpuid_host(const struct kvm *kvm);
+
+/** x86_host_cpuid() - cpuid_host() of when the VM was made (x86/vm.c) */
+const struct kvm_cpuid2 *x86_host_cpuid(const struct kvm *kvm);
+
+/** cpuid_for_vcpu() - a copy of @host with room for what cpuid_fill() adds, to be freed; NULL: out of memory */
+struct kvm_cpuid2 *cpuid_for_vcpu(const struct kvm_cpuid2 *host);
+
+/** cpuid_physical_bits() - the width of a guest-physical address (leaf 0x80000008), at least 36 */
+unsigned int cpuid_physical_bits(const struct kvm_cpuid2 *host);
 
 /**
  * cpuid_fill() - makes @cpuid, with room for @capacity entries, right for one vCPU

@@ -21,14 +21,6 @@
 
 static const struct kvm_msr_entry power_on[] = {
 	{ .index = 0x00000010 },	/* TSC: on all vCPUs close together, so that KVM keeps them in step */
-	{ .index = 0x00000174 },	/* SYSENTER_CS, ESP, EIP */
-	{ .index = 0x00000175 },
-	{ .index = 0x00000176 },
-	{ .index = 0xc0000081 },	/* STAR, LSTAR, CSTAR, FMASK */
-	{ .index = 0xc0000082 },
-	{ .index = 0xc0000083 },
-	{ .index = 0xc0000084 },
-	{ .index = 0xc0000102 },	/* KERNEL_GS_BASE */
 	{ .index = 0x000001a0, .data = MISC_ENABLE_FAST_STRING },
 	{ .index = 0x000002ff, .data = MTRR_ENABLED_WRITEBACK },
 };
@@ -43,6 +35,14 @@ static const struct kvm_msr_entry at_reset[] = {
 	{ .index = 0x4b564d03 },	/* steal time */
 	{ .index = 0x4b564d04 },	/* end of interrupt */
 	{ .index = 0x4b564d05, .data = 1 },	/* host-side polling is allowed */
+	{ .index = 0x00000174 },	/* SYSENTER_CS, ESP, EIP */
+	{ .index = 0x00000175 },
+	{ .index = 0x00000176 },
+	{ .index = 0xc0000081 },	/* STAR, LSTAR, CSTAR, FMASK */
+	{ .index = 0xc0000082 },
+	{ .index = 0xc0000083 },
+	{ .index = 0xc0000084 },
+	{ .index = 0xc0000102 },	/* KERNEL_GS_BASE */
 	{ .index = 0x0000003b },	/* TSC_ADJUST */
 	{ .index = 0x00000048 },	/* SPEC_CTRL */
 	{ .index = 0x0000017a },	/* MCG_STATUS */

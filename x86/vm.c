@@ -13,6 +13,7 @@
 
 #include "kvm/log.h"
 #include "kvm/x86.h"
+#include "x86/cpuid.h"
 
 const char arch_name[] = "x86_64";
 const bool arch_has_nmi = true;
@@ -23,6 +24,7 @@ static const char x86_vm_key[] = "x86 machine";
 struct x86_vm {
 	struct platform_layout layout;
 	struct x86_entry entry;
+	struct kvm_cpuid2 *host_cpuid;
 	/* power-on state, taken when the chips were made */
 	struct kvm_irqchip chips[3];
 	struct kvm_pit_state2 pit;
@@ -31,6 +33,11 @@ struct x86_vm {
 static struct x86_vm *x86_vm(const struct kvm *kvm)
 {
 	return kvm_get_state(kvm, x86_vm_key);
+}
+
+const struct kvm_cpuid2 *x86_host_cpuid(const struct kvm *kvm)
+{
+	return x86_vm(kvm)->host_cpuid;
 }
 
 struct x86_entry *x86_entry(const struct kvm *kvm)
@@ -99,15 +106,12 @@ static uint64_t ram_below_hole(const struct kvm *kvm)
 }
 
 /* The 64-bit window: behind RAM, as large as the CPU's physical addresses allow, at most 256 GiB. */
-static void layout_mmio64(const struct kvm *kvm, struct platform_layout *layout)
+static void layout_mmio64(const struct kvm *kvm, unsigned int physical_bits, struct platform_layout *layout)
 {
 	uint64_t above = kvm->ram_size - ram_below_hole(kvm);
 	uint64_t base = ALIGN_UP(GIB(4) + above, GIB(16)), size = GIB(256);
-	uint32_t eax = 0x80000008, ebx, ecx = 0, edx;
-	uint64_t end;
+	uint64_t end = 1ULL << MIN(physical_bits, 52U);
 
-	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-	end = 1ULL << MAX(eax & 0xff, 36U);
 	while (size > GIB(1) && (base >= end || size > end - base))
 		size /= 2;
 	if (base < end && size <= end - base) {
@@ -124,10 +128,10 @@ static const struct platform_layout fixed_layout = {
 	.pci_intx_gsi = { X86_INTX_GSI, X86_INTX_GSI + 1, X86_INTX_GSI + 2, X86_INTX_GSI + 3 },
 };
 
-static void vm_lay_out(const struct kvm *kvm, struct platform_layout *layout)
+static void vm_lay_out(const struct kvm *kvm, struct x86_vm *vm)
 {
-	*layout = fixed_layout;
-	layout_mmio64(kvm, layout);
+	vm->layout = fixed_layout;
+	layout_mmio64(kvm, cpuid_physical_bits(vm->host_cpuid), &vm->layout);
 }
 
 const struct platform_layout *arch_platform(const struct kvm *kvm)
@@ -207,13 +211,19 @@ int arch_cpus_ready(struct kvm *kvm)
 
 /* ---- life ---- */
 
+static void vm_free(struct x86_vm *vm)
+{
+	free(vm->host_cpuid);
+	free(vm);
+}
+
 void arch_vm_exit(struct kvm *kvm)
 {
 	struct x86_vm *vm = x86_vm(kvm);
 
 	/* Taking state away can't fail: only a new key needs memory. */
 	if (vm && !kvm_set_state(kvm, x86_vm_key, NULL))
-		free(vm);
+		vm_free(vm);
 }
 
 int arch_vm_init(struct kvm *kvm)
@@ -223,15 +233,16 @@ int arch_vm_init(struct kvm *kvm)
 
 	if (!vm)
 		return log_errno(ENOMEM, "machine");
-	result = vm_make_chips(kvm);
+	vm->host_cpuid = cpuid_host(kvm);
+	result = vm->host_cpuid ? vm_make_chips(kvm) : -EIO;
 	if (!result)
 		result = vm_take_power_on_state(kvm, vm);
 	if (!result)
 		result = kvm_set_state(kvm, x86_vm_key, vm);
 	if (result) {
-		free(vm);
+		vm_free(vm);
 		return result;
 	}
-	vm_lay_out(kvm, &vm->layout);
+	vm_lay_out(kvm, vm);
 	return 0;
 }

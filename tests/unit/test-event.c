@@ -301,10 +301,13 @@ START_TEST(a_loop_that_runs_is_stopped_and_a_stop_before_is_remembered)
 }
 END_TEST
 
-static void add_tests(Suite *suite)
+static Suite *event_suite(void)
 {
-	TCase *loops = suite_case(suite, "loops", setup, teardown);
+	Suite *suite = suite_create("event");
+	TCase *loops = tcase_create("loops");
 
+	tcase_add_checked_fixture(loops, setup, teardown);
+	tcase_set_timeout(loops, 40);
 	tcase_add_test(loops, a_source_is_called_as_long_as_there_is_something);
 	tcase_add_test(loops, a_source_may_remove_itself_and_others);
 	tcase_add_test(loops, behind_event_del_from_another_thread_nothing_runs);
@@ -315,5 +318,11 @@ static void add_tests(Suite *suite)
 	tcase_add_test(loops, work_runs_once_for_any_number_of_posts_before_it);
 	tcase_add_test(loops, no_post_of_another_thread_is_lost);
 	tcase_add_test(loops, a_loop_that_runs_is_stopped_and_a_stop_before_is_remembered);
+	suite_add_tcase(suite, loops);
+	return suite;
 }
-SUITE_MAIN("event", add_tests)
+
+int main(void)
+{
+	return board_main(event_suite());
+}
