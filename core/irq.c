@@ -305,7 +305,7 @@ static int irq_message_write_route_locked(struct irq_message *message)
 {
 	struct irqs *irqs = message->kvm->irqs;
 	bool fresh = !message->has_gsi;
-	struct kvm_irq_routing_entry *entry, wanted;
+	struct kvm_irq_routing_entry *entry, wanted, old;
 	int result;
 
 	result = arch_irq_route_message(message->kvm, message->address, message->data, message->device_id, &wanted);
@@ -315,14 +315,17 @@ static int irq_message_write_route_locked(struct irq_message *message)
 		result = irq_message_take_gsi_locked(irqs, message);
 	if (result)
 		return result;
+	wanted.gsi = message->gsi;
+	if (fresh)
+		irqs->table->entries[irqs->line_entries + irqs->message_entries++] = wanted;
 	entry = irqs_find_locked(irqs, message->gsi);
-	if (!entry)
-		entry = &irqs->table->entries[irqs->line_entries + irqs->message_entries++];
+	old = *entry;
 	*entry = wanted;
-	entry->gsi = message->gsi;
 	result = irqs_commit_locked(message->kvm);
 	if (result && fresh)
 		irq_message_drop_gsi_locked(irqs, message);
+	else if (result)
+		*entry = old;	/* or the next commit would bring it back */
 	return result;
 }
 

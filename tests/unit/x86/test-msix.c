@@ -3,44 +3,20 @@
  * hw/pci-msix.c on a real KVM: what reaches a local APIC. No guest runs, so that any /dev/kvm will do; without one
  * the tests are skipped.
  */
-#include "tests/unit/board.h"
+#include "tests/unit/x86/chip.h"
 
-#include <fcntl.h>
-#include <linux/kvm.h>
 #include <linux/pci_regs.h>
-#include <sys/ioctl.h>
 
 #include "hw/pci.h"
 
 #define VECTORS		3
 #define MSIX_BAR	1
 #define VECTOR(n)	(0x41 + 0x20 * (n))
-#define LAPIC_ADDRESS	0xfee00000U
-#define LAPIC_SVR	0xf0
-#define LAPIC_IRR	0x200
 
+static struct chip chip;
 static struct kvm *kvm;
 static struct pci_bus *bus;
 static struct pci_device function;
-static int cpu_fd;
-
-static void make_vm(void)
-{
-	struct kvm_lapic_state lapic;
-
-	kvm->vm_fd = ioctl(kvm->dev_fd, KVM_CREATE_VM, 0);
-	ck_assert_int_ge(kvm->vm_fd, 0);
-	ck_assert_int_eq(ioctl(kvm->vm_fd, KVM_SET_TSS_ADDR, 0xfffbd000UL), 0);
-	ck_assert_int_eq(ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP, 0), 0);
-	cpu_fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, 0);
-	ck_assert_int_ge(cpu_fd, 0);
-	ck_assert_int_eq(irq_chip_ready(kvm), 0);
-	/* An APIC that is off takes nothing. */
-	ck_assert_int_eq(ioctl(cpu_fd, KVM_GET_LAPIC, &lapic), 0);
-	lapic.regs[LAPIC_SVR] = (char)0xff;
-	lapic.regs[LAPIC_SVR + 1] = 1;
-	ck_assert_int_eq(ioctl(cpu_fd, KVM_SET_LAPIC, &lapic), 0);
-}
 
 static void function_add(void)
 {
@@ -54,9 +30,8 @@ static void function_add(void)
 static void setup(void)
 {
 	log_set_sink(board_hush);
-	kvm = board_create();
-	kvm->dev_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	make_vm();
+	chip_create(&chip);
+	kvm = chip.kvm;
 	board_add(kvm, "pci_init");
 	bus = pci_bus(kvm);
 	function_add();
@@ -64,13 +39,8 @@ static void setup(void)
 
 static void teardown(void)
 {
-	int vm_fd = kvm->vm_fd, dev_fd = kvm->dev_fd;
-
 	pci_device_del(&function);
-	close(cpu_fd);
-	board_destroy(kvm);
-	close(vm_fd);
-	close(dev_fd);
+	chip_destroy(&chip);
 	log_set_sink(NULL);
 }
 
@@ -112,38 +82,14 @@ static void mask(unsigned int vector, bool masked)
 	table_set(vector, 12, masked);
 }
 
-static bool requested(unsigned int vector)
-{
-	struct kvm_lapic_state lapic;
-	uint32_t word;
-
-	ck_assert_int_eq(ioctl(cpu_fd, KVM_GET_LAPIC, &lapic), 0);
-	memcpy(&word, &lapic.regs[LAPIC_IRR + vector / 32 * 16], sizeof(word));
-	return word >> vector % 32 & 1;
-}
-
-/* KVM hands some interrupts on by a work queue of the host's. */
 static bool arrives(unsigned int vector)
 {
-	for (unsigned int i = 0; i < 1000 && !requested(vector); i++)
-		usleep(1000);
-	return requested(vector);
+	return chip_arrives(&chip, vector);
 }
 
 static bool stays_away(unsigned int vector)
 {
-	usleep(20000);
-	return !requested(vector);
-}
-
-static void clear_requests(void)
-{
-	struct kvm_lapic_state lapic;
-
-	ck_assert_int_eq(ioctl(cpu_fd, KVM_GET_LAPIC, &lapic), 0);
-	for (unsigned int i = 0; i < 8; i++)
-		memset(&lapic.regs[LAPIC_IRR + 16 * i], 0, 4);
-	ck_assert_int_eq(ioctl(cpu_fd, KVM_SET_LAPIC, &lapic), 0);
+	return chip_stays_away(&chip, vector);
 }
 
 START_TEST(a_vector_reaches_the_apic)
@@ -172,7 +118,7 @@ START_TEST(a_masked_vector_fires_when_it_is_unmasked)
 	ck_assert_uint_eq(pending(), 0);
 
 	/* Once, not again at the next mask and unmask. */
-	clear_requests();
+	chip_clear_requests(&chip);
 	mask(2, true);
 	ck_assert_uint_eq(pending(), 0);
 	mask(2, false);
@@ -207,7 +153,7 @@ START_TEST(a_vector_that_is_rewritten_fires_as_it_says_now)
 	pci_msix_raise(&function, 0);
 	ck_assert(arrives(0x91));
 	ck_assert(stays_away(VECTOR(0)));
-	clear_requests();
+	chip_clear_requests(&chip);
 	mask(0, true);
 	pci_msix_raise(&function, 0);
 	table_set(0, 8, 0xa1);
@@ -301,7 +247,7 @@ START_TEST(no_interrupt_is_lost_while_a_driver_masks_and_unmasks)
 	}
 	atomic_store(&stop, true);
 	pthread_join(thread, NULL);
-	clear_requests();
+	chip_clear_requests(&chip);
 	pci_msix_raise(&function, 0);
 	mask(0, false);
 	ck_assert(arrives(VECTOR(0)));
