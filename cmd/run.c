@@ -18,6 +18,7 @@
 #include <sys/sysinfo.h>
 #include <sys/vfs.h>
 
+#include "kvm/boot.h"
 #include "kvm/command.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
@@ -200,7 +201,8 @@ static bool wants_session_lines(const struct config *config)
 
 static void print_start(const struct kvm *kvm)
 {
-	const char *kernel = config_string(kvm->config, "kernel");
+	const struct boot *boot = boot_get(kvm);
+	const char *kernel = boot ? boot->kernel.path : NULL;
 
 	if (wants_session_lines(kvm->config))
 		dprintf(STDERR_FILENO, "  Info: # lkvm run %s%s%s-m %llu -c %u --name %s\n",
@@ -250,10 +252,10 @@ static void catch_fatal_signals(void)
 	}
 }
 
-/* What the caller ignores stays ignored: nohup, and a script's background job. */
+/* All that end a process from outside. What the caller ignores stays ignored: nohup, and a script's background job. */
 static void watched_signals(sigset_t *set)
 {
-	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, SIGPWR };
 	struct sigaction action;
 
 	sigemptyset(set);
@@ -269,7 +271,9 @@ static int signals_init(struct run_signals *signals, struct kvm *kvm)
 	int fd, r;
 
 	signals->kvm = kvm;
+	/* A reader that left, a file at its limit (ulimit -f): errors of write(2), which a guest must not end us by. */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	catch_fatal_signals();
 	watched_signals(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);

@@ -199,6 +199,9 @@ static int ram_allocate(struct kvm *kvm)
 		return fd;
 	kvm->ram_fd = fd;
 	kvm->ram_size = ALIGN_UP(kvm->ram_size, page);
+	if (ftruncate(fd, (off_t)kvm->ram_size) < 0 && errno == EFBIG)
+		return log_error(EFBIG, "guest memory: %llu MiB are more than a file may have here (see ulimit -f)",
+				 (unsigned long long)(kvm->ram_size >> 20));
 	if (ftruncate(fd, (off_t)kvm->ram_size) < 0)
 		return log_errno(errno, "guest memory: %llu MiB", (unsigned long long)(kvm->ram_size >> 20));
 	return ram_map(kvm, page);

@@ -37,7 +37,8 @@ static const struct tty_signal {
 	{ SIGHUP, tty_fatal },	{ SIGINT, tty_fatal },	{ SIGQUIT, tty_fatal },	{ SIGTERM, tty_fatal },
 	{ SIGILL, tty_fatal },	{ SIGABRT, tty_fatal },	{ SIGBUS, tty_fatal },	{ SIGFPE, tty_fatal },
 	{ SIGSEGV, tty_fatal },	{ SIGSYS, tty_fatal },	{ SIGXCPU, tty_fatal },	{ SIGALRM, tty_fatal },
-	{ SIGUSR1, tty_fatal }, { SIGUSR2, tty_fatal },
+	{ SIGUSR1, tty_fatal }, { SIGUSR2, tty_fatal }, { SIGTRAP, tty_fatal },	{ SIGIO, tty_fatal },
+	{ SIGPROF, tty_fatal }, { SIGVTALRM, tty_fatal }, { SIGPWR, tty_fatal }, { SIGXFSZ, tty_fatal },
 	{ SIGTSTP, tty_stop },	{ SIGCONT, tty_changed }, { SIGWINCH, tty_changed },
 	/* A background job that writes with TOSTOP set, or reads, shall get an error instead of being stopped. */
 	{ SIGTTOU, SIG_IGN },	{ SIGTTIN, SIG_IGN },

@@ -93,6 +93,10 @@ contains "a boot protocol that isn't" "is no boot protocol"
 printf '\xb8\x41\x0e\xcd\x10\xb8\x0a\x0e\xcd\x10\xb0\xfe\xe6\x64\xeb\xfe' > "$dir/sector"
 expect "a boot sector that prints" 0 "$lkvm" run --boot bios16 -k "$dir/sector" -m 16 -c 1 --loglevel error </dev/null
 [ "$output" = A ] || { echo "FAIL a boot sector that prints: $output"; failed=1; }
+mkdir -p "$dir/tree/arch/x86/boot"
+cp "$dir/reset" "$dir/tree/arch/x86/boot/bzImage"
+expect "a kernel that is found" 0 bash -c 'cd "$1" && "$0" run --boot flat -m 16 -c 1' "$lkvm" "$dir/tree"
+contains "a kernel that is found is named" "# lkvm run -k arch/x86/boot/bzImage -m 16"
 expect "a terminal that isn't" 2 "$lkvm" run --boot flat -k "$dir/reset" -m 16 -c 1 --tty 4
 contains "a terminal that isn't" "option --tty: '4' is no terminal (0 to 3)"
 expect "a kernel that isn't" 1 "$lkvm" run -k "$dir/reset" -m 16
@@ -126,6 +130,14 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
 		contains "no permission, mode ${mode%%:*}" "${mode#*:}"
 	done
 fi
+# mov $4096, %cx; mov $0x3f8, %dx; mov $'A', %al; 1: out %al, %dx; loop 1b; and reset
+printf '\xb9\x00\x10\xba\xf8\x03\xb0\x41\xee\xe2\xfd\xb0\xfe\xe6\x64\xeb\xfe' > "$dir/print"
+truncate -s 1M "$dir/limited"
+expect "output to a file at its limit" 0 bash -c 'ulimit -f 1024; exec "$0" run --boot flat -k "$1/print" -m 1 -c 1 >>"$1/limited"' \
+	"$lkvm" "$dir"
+expect "memory past the limit of files" 1 bash -c 'ulimit -f 1024; exec "$0" run --boot flat -k "$1/reset" -m 16 -c 1' \
+	"$lkvm" "$dir"
+contains "memory past the limit of files" "ulimit -f"
 expect "nothing runs" 0 "$lkvm" list --json
 contains "nothing runs" "[]"
 

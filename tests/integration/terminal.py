@@ -65,6 +65,8 @@ def run(lkvm, folder, what, payload, act, expected):
             return "still runs"
         if termios.tcgetattr(slave) != before:
             return "the terminal is not restored"
+        if expected >= 0 and os.listdir(os.path.join(folder, "lkvm")):
+            return "a socket is left behind"
         if ended[0] != expected:
             return "exit status %d instead of %d" % (ended[0], expected)
         return None
@@ -90,8 +92,10 @@ def main():
     ways = [("a guest's reset", RESET, None, 0),
             ("Ctrl-A x", LOOP, lambda pid, master: os.write(master, b"\x01x"), 0)]
     ways += [(number.name, LOOP, kill(number), 128 + number)
-             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)]
-    ways += [(number.name, LOOP, kill(number), -number) for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)]
+             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
+                           signal.SIGALRM, signal.SIGXCPU, signal.SIGPWR)]
+    ways += [(number.name, LOOP, kill(number), -number) for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGTRAP,
+                                                                              signal.SIGPROF, signal.SIGIO)]
     failed = 0
     for what, payload, act, expected in ways:
         wrong = run(lkvm, folder, what, payload, act, expected)
