@@ -71,6 +71,18 @@ static int place(const struct kvm *kvm, const struct boot *boot, struct arm64_bo
 	return 0;
 }
 
+/* COMMAND_LINE_SIZE of the two, less the end: no header says it, and Linux drops the rest without a word. */
+static int check_command_line(const struct boot *boot, enum image_kind kind)
+{
+	size_t length = strlen(boot->command_line);
+	size_t max = kind == IMAGE_ARM64 ? 2047 : kind == IMAGE_ZIMAGE ? 1023 : SIZE_MAX;
+
+	if (length > max)
+		return log_error(E2BIG, "option --params: the kernel command line has %zu bytes, this kernel takes %zu",
+				 length, max);
+	return 0;
+}
+
 static void entry_set(struct arm64_boot *arm)
 {
 	if (arm->image.kind == IMAGE_ZIMAGE)
@@ -102,16 +114,16 @@ static int build_fdt(struct kvm *kvm, const struct boot *boot, void **blob)
 
 static int dump_fdt(struct kvm *kvm, const struct boot *boot, const char *path)
 {
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	_cleanup_close_ int fd = -1;
 	_cleanup_free_ void *blob = NULL;
 	ssize_t n;
-	int error;
+	int error = build_fdt(kvm, boot, &blob);
 
-	if (fd < 0)
-		return log_errno(errno, "option --dump-dtb: can't write '%s'", path);
-	error = build_fdt(kvm, boot, &blob);
 	if (error < 0)
 		return error;
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return log_errno(errno, "option --dump-dtb: can't write '%s'", path);
 	n = write(fd, blob, fdt_size(blob));
 	if (n < 0 || (size_t)n != fdt_size(blob))
 		return log_errno(n < 0 ? errno : ENOSPC, "option --dump-dtb: can't write '%s'",
@@ -186,6 +198,8 @@ static int arm64_boot_init(struct kvm *kvm, struct boot *boot)
 		error = log_error(EINVAL, "kernel '%s': changed while it was read",
 				  boot->kernel.path);
 	if (error > 0)
+		error = check_command_line(boot, arm->image.kind);
+	if (error == 0)
 		error = place(kvm, boot, arm);
 	if (error == 0) {
 		entry_set(arm);

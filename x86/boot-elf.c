@@ -16,6 +16,7 @@
 #define ELF_SEGMENTS_MAX	64
 #define NOTE_PHYS32_ENTRY	18
 #define NOTES_MAX		KIB(64)
+#define ELF_COMMAND_LINE	2047	/* COMMAND_LINE_SIZE less the end: no header says it, and Linux drops the rest */
 
 struct elf_boot {
 	Elf64_Phdr segments[ELF_SEGMENTS_MAX];
@@ -154,9 +155,9 @@ static int elf_prepare(struct kvm *kvm, struct boot *boot, struct elf_boot *elf,
 	if (!result && !elf_inside(elf, pvh ? elf->pvh_entry : elf->entry))
 		result = elf_bad(boot, pvh ? "has no PVH entry (build it with CONFIG_PVH, or say --boot=elf64)" :
 					     "its entry point lies outside it");
-	if (!result && strlen(boot->command_line) >= X86_COMMAND_LINE_MAX)
-		result = log_error(E2BIG, "option --params: the kernel command line is longer than %llu bytes",
-				   (unsigned long long)X86_COMMAND_LINE_MAX - 1);
+	if (!result && strlen(boot->command_line) > ELF_COMMAND_LINE)
+		result = log_error(E2BIG, "option --params: the kernel command line has %zu bytes, Linux takes %d",
+				   strlen(boot->command_line), ELF_COMMAND_LINE);
 	if (!result)
 		result = linux_place_initrd(kvm, boot, UINT32_MAX, elf->base, elf->end - elf->base, &elf->initrd);
 	return result;
@@ -300,7 +301,7 @@ static int elf64_load(struct kvm *kvm, struct boot *boot)
 	/* A vmlinux has no setup header of its own: what startup_64 reads of it is made up here. */
 	const struct setup_header header = {
 		.boot_flag = 0xaa55, .header = 0x53726448, .version = 0x20c, .loadflags = LOADED_HIGH,
-		.cmdline_size = X86_COMMAND_LINE_MAX - 1, .kernel_alignment = (uint32_t)MIB(2),
+		.cmdline_size = ELF_COMMAND_LINE, .kernel_alignment = (uint32_t)MIB(2),
 	};
 	int result = elf_load_segments(kvm, boot, elf);
 
