@@ -359,43 +359,28 @@ START_TEST(nothing_is_written_to_the_guest_behind_a_reset)
 }
 END_TEST
 
-static Suite *blk_suite(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("blk");
-	TCase *tests = tcase_create("drivers"), *hostile = tcase_create("hostile"), *read_only = tcase_create("read-only");
-	TCase *direct = tcase_create("direct");
+	TCase *tests = suite_case(suite, "drivers", setup, teardown);
+	TCase *hostile = suite_case(suite, "hostile", setup, teardown);
+	TCase *read_only = suite_case(suite, "read-only", setup_read_only, teardown);
+	TCase *direct = suite_case(suite, "direct", setup_direct, teardown);
 
-	tcase_add_checked_fixture(tests, setup, teardown);
-	tcase_set_timeout(tests, 40);
+	virtio_transport_register(&driver_transport);
 	tcase_add_test(tests, reads_writes_and_flushes_reach_the_file);
 	tcase_add_test(tests, the_serial_number_is_the_option_s);
 	tcase_add_test(tests, discard_and_write_zeroes_act_on_their_range_alone);
 	tcase_add_test(tests, many_at_once_all_come_back_with_their_own_data);
 	tcase_add_test(tests, headers_and_data_may_be_cut_anywhere);
 	tcase_add_test(tests, a_saved_disk_loads_as_it_was);
-	suite_add_tcase(suite, tests);
-	tcase_add_checked_fixture(hostile, setup, teardown);
-	tcase_set_timeout(hostile, 40);
 	tcase_add_loop_test(hostile, past_the_end_is_an_error, 0, (int)ARRAY_SIZE(outside));
 	tcase_add_loop_test(hostile, part_of_a_sector_is_an_error, 0, 5);
 	tcase_add_test(hostile, requests_without_data_do_nothing);
 	tcase_add_test(hostile, unknown_types_and_flags_are_unsupported);
 	tcase_add_loop_test(hostile, a_request_without_shape_stops_the_device_until_reset, 0, (int)ARRAY_SIZE(shapeless));
-	suite_add_tcase(suite, hostile);
-	tcase_add_checked_fixture(read_only, setup_read_only, teardown);
 	tcase_add_test(read_only, a_read_only_disk_stays_as_it_is);
-	suite_add_tcase(suite, read_only);
-	tcase_add_checked_fixture(direct, setup_direct, teardown);
-	tcase_set_timeout(direct, 40);
 	tcase_add_test(direct, reads_writes_and_flushes_reach_the_file);
 	tcase_add_test(direct, headers_and_data_may_be_cut_anywhere);
 	tcase_add_test(direct, nothing_is_written_to_the_guest_behind_a_reset);
-	suite_add_tcase(suite, direct);
-	return suite;
 }
-
-int main(void)
-{
-	virtio_transport_register(&driver_transport);
-	return board_main(blk_suite());
-}
+SUITE_MAIN("blk", add_tests)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests core/boot.c and core/boot-file.c: the command line, the files, and the kernel that is found. */
-#include <check.h>
+#include "tests/unit/suite.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -200,14 +201,10 @@ START_TEST(folder_of_that_name_is_no_kernel)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("boot");
-	TCase *boot = tcase_create("boot");
-	SRunner *runner = srunner_create(suite);
-	int failed;
+	TCase *boot = suite_case(suite, "boot", setup, teardown);
 
-	tcase_add_checked_fixture(boot, setup, teardown);
 	tcase_add_test(boot, parts_of_the_command_line_have_one_space_between);
 	tcase_add_test(boot, root_of_the_users_is_not_overruled);
 	tcase_add_test(boot, words_that_only_end_in_root_are_not_it);
@@ -216,9 +213,5 @@ int main(void)
 	tcase_add_test(boot, files_are_loaded_across_regions_and_not_past_ram);
 	tcase_add_test(boot, kernel_built_here_comes_before_the_trees_and_boots);
 	tcase_add_test(boot, folder_of_that_name_is_no_kernel);
-	suite_add_tcase(suite, boot);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
 }
+SUITE_MAIN("boot", add_tests)

@@ -2,7 +2,8 @@
 /*
  * Unit tests of cmd/: the register, and the exit statuses of what can be said without a VM.
  */
-#include <check.h>
+#include "tests/unit/suite.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -201,14 +202,10 @@ START_TEST(the_man_page_section_has_every_command)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("command");
-	TCase *tcase = tcase_create("command");
-	SRunner *runner = srunner_create(suite);
-	int failed;
+	TCase *tcase = suite_case(suite, "command", setup, NULL);
 
-	tcase_add_checked_fixture(tcase, setup, NULL);
 	tcase_add_test(tcase, no_command_prints_the_usage);
 	tcase_add_test(tcase, help_and_version_succeed);
 	tcase_add_test(tcase, every_command_explains_itself);
@@ -220,9 +217,5 @@ int main(void)
 	tcase_add_test(tcase, list_init_prints_the_order);
 	tcase_add_test(tcase, commands_without_a_vm_fail_clearly);
 	tcase_add_test(tcase, the_man_page_section_has_every_command);
-	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
 }
+SUITE_MAIN("command", add_tests)

@@ -164,25 +164,16 @@ START_TEST(saved_and_loaded_it_is_the_same)
 }
 END_TEST
 
-static Suite *console_suite(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("console");
-	TCase *tests = tcase_create("console");
+	TCase *tests = suite_case(suite, "console", setup, teardown);
 
-	tcase_add_checked_fixture(tests, setup, teardown);
-	tcase_set_timeout(tests, 30);
+	virtio_transport_register(&driver_transport);
 	tcase_add_test(tests, what_the_guest_sends_comes_out_in_order);
 	tcase_add_test(tests, input_waits_for_buffers_and_fills_them_in_order);
 	tcase_add_test(tests, a_waiting_buffer_is_filled_when_input_comes);
 	tcase_add_loop_test(tests, a_buffer_outside_memory_stops_the_device_until_reset, 0, (int)ARRAY_SIZE(odd));
 	tcase_add_test(tests, buffers_that_point_the_wrong_way_move_nothing);
 	tcase_add_test(tests, saved_and_loaded_it_is_the_same);
-	suite_add_tcase(suite, tests);
-	return suite;
 }
-
-int main(void)
-{
-	virtio_transport_register(&driver_transport);
-	return board_main(console_suite());
-}
+SUITE_MAIN("console", add_tests)

@@ -444,13 +444,11 @@ START_TEST(file_cut_behind_our_back_is_an_error_and_does_not_grow)
 }
 END_TEST
 
-static Suite *disk_suite(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("disk");
-	TCase *opening = tcase_create("opening"), *requests = tcase_create("requests");
+	TCase *opening = suite_case(suite, "opening", setup, teardown);
+	TCase *requests = suite_case(suite, "requests", setup, teardown);
 
-	tcase_add_checked_fixture(opening, setup, teardown);
-	tcase_set_timeout(opening, 40);
 	tcase_add_test(opening, raw_image_has_its_file_s_size);
 	tcase_add_test(opening, odd_tail_stays_out_of_sight);
 	tcase_add_test(opening, what_is_no_image_is_refused_by_what_it_is);
@@ -459,19 +457,10 @@ static Suite *disk_suite(void)
 	tcase_add_test(opening, read_only_file_wants_ro);
 	tcase_add_test(opening, image_has_one_writer);
 	tcase_add_test(opening, qemu_and_lkvm_keep_each_other_out);
-	suite_add_tcase(suite, opening);
-	tcase_add_checked_fixture(requests, setup, teardown);
-	tcase_set_timeout(requests, 40);
 	tcase_add_loop_test(requests, what_was_written_is_read_and_lies_in_the_file, 0, 2);
 	tcase_add_test(requests, unaligned_direct_requests_go_through_bounded_bounces);
 	tcase_add_loop_test(requests, more_requests_than_the_engine_s_depth_all_complete, 0, 2);
 	tcase_add_test(requests, discard_gives_space_back_and_zeroes_read_as_zero);
 	tcase_add_test(requests, file_cut_behind_our_back_is_an_error_and_does_not_grow);
-	suite_add_tcase(suite, requests);
-	return suite;
 }
-
-int main(void)
-{
-	return board_main(disk_suite());
-}
+SUITE_MAIN("disk", add_tests)

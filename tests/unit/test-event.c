@@ -301,13 +301,10 @@ START_TEST(a_loop_that_runs_is_stopped_and_a_stop_before_is_remembered)
 }
 END_TEST
 
-static Suite *event_suite(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("event");
-	TCase *loops = tcase_create("loops");
+	TCase *loops = suite_case(suite, "loops", setup, teardown);
 
-	tcase_add_checked_fixture(loops, setup, teardown);
-	tcase_set_timeout(loops, 40);
 	tcase_add_test(loops, a_source_is_called_as_long_as_there_is_something);
 	tcase_add_test(loops, a_source_may_remove_itself_and_others);
 	tcase_add_test(loops, behind_event_del_from_another_thread_nothing_runs);
@@ -318,11 +315,5 @@ static Suite *event_suite(void)
 	tcase_add_test(loops, work_runs_once_for_any_number_of_posts_before_it);
 	tcase_add_test(loops, no_post_of_another_thread_is_lost);
 	tcase_add_test(loops, a_loop_that_runs_is_stopped_and_a_stop_before_is_remembered);
-	suite_add_tcase(suite, loops);
-	return suite;
 }
-
-int main(void)
-{
-	return board_main(event_suite());
-}
+SUITE_MAIN("event", add_tests)

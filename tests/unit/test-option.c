@@ -3,7 +3,8 @@
  * Unit tests of core/option*.c and core/keyval.c: what the command line may look like, and what is said when
  * it is wrong.
  */
-#include <check.h>
+#include "tests/unit/suite.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -399,14 +400,10 @@ START_TEST(the_letters_of_run_are_given_out_once)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("option");
-	TCase *tcase = tcase_create("option");
-	SRunner *runner = srunner_create(suite);
-	int failed;
+	TCase *tcase = suite_case(suite, "option", setup, teardown);
 
-	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, no_words_give_the_defaults);
 	tcase_add_test(tcase, every_way_to_say_a_value_is_understood);
 	tcase_add_test(tcase, the_last_of_two_values_counts);
@@ -430,9 +427,5 @@ int main(void)
 	tcase_add_test(tcase, keyval_refuses_nonsense_and_floods);
 	tcase_add_test(tcase, the_tables_of_run_have_no_name_twice);
 	tcase_add_test(tcase, the_letters_of_run_are_given_out_once);
-	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
 }
+SUITE_MAIN("option", add_tests)

@@ -748,16 +748,6 @@ START_TEST(hostile_saved_state_is_harmless)
 }
 END_TEST
 
-static TCase *add_case(Suite *suite, const char *name)
-{
-	TCase *tcase = tcase_create(name);
-
-	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_set_timeout(tcase, 60);
-	suite_add_tcase(suite, tcase);
-	return tcase;
-}
-
 static void add_config(TCase *tcase)
 {
 	tcase_add_test(tcase, an_absent_function_reads_as_ones);
@@ -802,12 +792,10 @@ static void add_interrupts(TCase *tcase)
 	tcase_add_test(tcase, with_msix_on_inta_is_quiet);
 }
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("pci");
-
-	add_config(add_case(suite, "config space"));
-	add_bars(add_case(suite, "BARs"));
-	add_interrupts(add_case(suite, "interrupts"));
-	return board_main(suite);
+	add_config(suite_case(suite, "config space", setup, teardown));
+	add_bars(suite_case(suite, "BARs", setup, teardown));
+	add_interrupts(suite_case(suite, "interrupts", setup, teardown));
 }
+SUITE_MAIN("pci", add_tests)

@@ -4,7 +4,8 @@
  * directory of the test's own, and lkvm's own client against it. The VM is created and not initialised: no
  * /dev/kvm is touched.
  */
-#include <check.h>
+#include "tests/unit/suite.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -623,15 +624,11 @@ START_TEST(the_client_clears_a_dead_socket_away)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("qmp");
-	TCase *server = tcase_create("server"), *socket_case = tcase_create("socket");
-	SRunner *runner = srunner_create(suite);
-	int failed;
+	TCase *server = suite_case(suite, "server", setup, teardown);
+	TCase *socket_case = suite_case(suite, "socket", setup_directory, teardown_directory);
 
-	tcase_set_timeout(server, 30);
-	tcase_add_checked_fixture(server, setup, teardown);
 	tcase_add_test(server, nothing_but_qmp_capabilities_works_before_it);
 	tcase_add_test(server, an_id_of_any_kind_comes_back);
 	tcase_add_test(server, messages_need_no_newline_between_them);
@@ -653,16 +650,9 @@ int main(void)
 	tcase_add_test(server, the_client_connects_calls_and_waits);
 	tcase_add_test(server, the_client_gives_up_on_a_vm_that_hangs);
 	tcase_add_test(server, the_client_clears_a_dead_socket_away);
-	suite_add_tcase(suite, server);
-	tcase_set_timeout(socket_case, 30);
-	tcase_add_checked_fixture(socket_case, setup_directory, teardown_directory);
 	tcase_add_test(socket_case, the_socket_of_a_killed_vm_is_taken_over);
 	tcase_add_test(socket_case, made_up_names_give_way_to_each_other);
 	tcase_add_test(socket_case, without_a_directory_the_vm_runs_all_the_same);
 	tcase_add_test(socket_case, a_long_directory_is_no_obstacle);
-	suite_add_tcase(suite, socket_case);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
 }
+SUITE_MAIN("qmp", add_tests)

@@ -56,13 +56,11 @@ START_TEST(an_ordinary_user_gets_one_as_well_and_no_child_is_left)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("ram-file");
-	TCase *tests = tcase_create("ram-file");
+	TCase *tests = suite_case(suite, "ram-file", NULL, NULL);
 
 	tcase_add_test(tests, whoever_asks_gets_a_file);
 	tcase_add_test(tests, an_ordinary_user_gets_one_as_well_and_no_child_is_left);
-	suite_add_tcase(suite, tests);
-	return board_main(suite);
 }
+SUITE_MAIN("ram-file", add_tests)

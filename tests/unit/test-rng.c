@@ -108,25 +108,16 @@ START_TEST(saved_and_loaded_it_is_the_same)
 }
 END_TEST
 
-static Suite *rng_suite(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("rng");
-	TCase *tests = tcase_create("rng");
+	TCase *tests = suite_case(suite, "rng", setup, teardown);
 
-	tcase_add_checked_fixture(tests, setup, teardown);
-	tcase_set_timeout(tests, 30);
+	virtio_transport_register(&driver_transport);
 	tcase_add_test(tests, requests_are_filled_with_what_differs_each_time);
 	tcase_add_test(tests, nothing_is_written_behind_the_length_that_is_said);
 	tcase_add_test(tests, a_greedy_driver_is_served_at_a_rate_and_the_loop_lives_on);
 	tcase_add_loop_test(tests, a_buffer_outside_memory_stops_the_device_until_reset, 0, (int)ARRAY_SIZE(odd));
 	tcase_add_test(tests, a_request_with_nothing_to_fill_comes_back_empty);
 	tcase_add_test(tests, saved_and_loaded_it_is_the_same);
-	suite_add_tcase(suite, tests);
-	return suite;
 }
-
-int main(void)
-{
-	virtio_transport_register(&driver_transport);
-	return board_main(rng_suite());
-}
+SUITE_MAIN("rng", add_tests)

@@ -379,12 +379,10 @@ START_TEST(any_access_of_any_size_is_harmless)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("serial");
-	TCase *tests = tcase_create("16550A");
+	TCase *tests = suite_case(suite, "16550A", setup, teardown);
 
-	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, power_on_state_is_idle_and_ready);
 	tcase_add_test(tests, bytes_reach_the_terminal);
 	tcase_add_test(tests, fifos_show_in_iir_and_fcr_is_not_lcr);
@@ -405,6 +403,5 @@ int main(void)
 	tcase_add_test(tests, the_panic_line_is_seen);
 	tcase_add_test(tests, talk_of_panics_is_no_panic);
 	tcase_add_test(tests, any_access_of_any_size_is_harmless);
-	suite_add_tcase(suite, tests);
-	return board_main(suite);
 }
+SUITE_MAIN("serial", add_tests)

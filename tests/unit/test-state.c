@@ -202,12 +202,10 @@ START_TEST(sections_follow_each_other_and_blobs_have_a_ceiling)
 }
 END_TEST
 
-static Suite *state_suite(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("state");
-	TCase *tests = tcase_create("state");
+	TCase *tests = suite_case(suite, "state", setup, teardown);
 
-	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, what_is_saved_loads_the_same);
 	tcase_add_test(tests, an_older_version_leaves_new_fields_alone);
 	tcase_add_test(tests, a_newer_version_is_refused);
@@ -216,11 +214,5 @@ static Suite *state_suite(void)
 	tcase_add_test(tests, a_cut_stream_is_refused_and_changes_nothing);
 	tcase_add_test(tests, a_flipped_byte_is_refused_or_loads_valid_values);
 	tcase_add_test(tests, sections_follow_each_other_and_blobs_have_a_ceiling);
-	suite_add_tcase(suite, tests);
-	return suite;
 }
-
-int main(void)
-{
-	return board_main(state_suite());
-}
+SUITE_MAIN("state", add_tests)

@@ -654,13 +654,11 @@ START_TEST(tty_option_makes_a_pty_and_says_so)
 }
 END_TEST
 
-static Suite *terminal_suite(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("terminal");
-	TCase *tty = tcase_create("tty"), *other = tcase_create("pipes and files");
+	TCase *tty = suite_case(suite, "tty", setup_pty, teardown_pty);
+	TCase *other = suite_case(suite, "pipes and files", setup, teardown);
 
-	tcase_add_checked_fixture(tty, setup_pty, teardown_pty);
-	tcase_set_timeout(tty, 30);
 	tcase_add_test(tty, keys_reach_the_reader_unprocessed);
 	tcase_add_test(tty, tty_is_raw_until_closed);
 	tcase_add_test(tty, restore_all_puts_the_tty_back);
@@ -673,10 +671,7 @@ static Suite *terminal_suite(void)
 	tcase_add_test(tty, size_is_the_ttys_and_its_change_is_told);
 	tcase_add_test(tty, shared_descriptions_stay_blocking);
 	tcase_add_test(tty, stalled_tty_never_blocks_the_guest);
-	suite_add_tcase(suite, tty);
 
-	tcase_add_checked_fixture(other, setup, teardown);
-	tcase_set_timeout(other, 30);
 	tcase_add_test(other, fatal_signals_restore_the_tty_and_kill);
 	tcase_add_test(other, tty_is_given_back_while_stopped);
 	tcase_add_test(other, pipe_is_read_to_its_end_and_the_vm_goes_on);
@@ -693,11 +688,5 @@ static Suite *terminal_suite(void)
 	tcase_add_test(other, close_gets_everything_out_to_a_slow_reader);
 	tcase_add_test(other, closed_output_is_forgotten);
 	tcase_add_test(other, tty_option_makes_a_pty_and_says_so);
-	suite_add_tcase(suite, other);
-	return suite;
 }
-
-int main(void)
-{
-	return board_main(terminal_suite());
-}
+SUITE_MAIN("terminal", add_tests)

@@ -3,9 +3,9 @@
  * doc/adding-a-device.md followed to the letter: its code blocks are this test's device (tests/unit/rules.mk
  * cuts them out of the page).
  */
-#include "toy-device.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
+#include "toy-device.h"
 
 static struct config *config;
 static struct kvm *kvm;
@@ -82,22 +82,13 @@ START_TEST(not_asked_for_is_not_there)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("toy-device");
-	TCase *tests = tcase_create("doc/adding-a-device.md");
-	SRunner *runner;
-	int failed;
+	TCase *tests = suite_case(suite, "doc/adding-a-device.md", set_up, tear_down);
 
-	tcase_add_checked_fixture(tests, set_up, tear_down);
 	tcase_add_test(tests, reads_are_counted);
 	tcase_add_test(tests, write_sets_it_and_reset_clears_it);
 	tcase_add_test(tests, saved_state_comes_back);
 	tcase_add_test(tests, not_asked_for_is_not_there);
-	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
 }
+SUITE_MAIN("toy-device", add_tests)

@@ -585,16 +585,6 @@ START_TEST(a_name_can_only_be_taken_once)
 }
 END_TEST
 
-static TCase *add_case(Suite *suite, const char *name, SFun fixture)
-{
-	TCase *tcase = tcase_create(name);
-
-	tcase_add_checked_fixture(tcase, fixture, teardown);
-	tcase_set_timeout(tcase, 60);
-	suite_add_tcase(suite, tcase);
-	return tcase;
-}
-
 static void add_modern(TCase *tcase)
 {
 	tcase_add_test(tcase, a_driver_that_does_as_it_should_is_served);
@@ -625,17 +615,16 @@ static void add_modern(TCase *tcase)
 	tcase_add_test(tcase, a_name_can_only_be_taken_once);
 }
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("virtio device");
-	TCase *legacy = add_case(suite, "legacy", setup_legacy);
+	TCase *legacy = suite_case(suite, "legacy", setup_legacy, teardown);
 
 	virtio_transport_register(&fake_modern);
 	virtio_transport_register(&fake_legacy);
-	add_modern(add_case(suite, "modern", setup));
+	add_modern(suite_case(suite, "modern", setup, teardown));
 	tcase_add_test(legacy, a_legacy_driver_has_no_features_ok);
 	tcase_add_test(legacy, a_legacy_driver_may_set_a_queue_up_late);
 	tcase_add_test(legacy, a_legacy_driver_that_accepts_what_was_not_offered_breaks_the_device);
 	tcase_add_loop_test(legacy, a_legacy_ring_may_lie_anywhere_and_do_no_harm, 0, 25);
-	return board_main(suite);
 }
+SUITE_MAIN("virtio device", add_tests)

@@ -464,20 +464,10 @@ START_TEST(slots_run_out_with_a_message)
 }
 END_TEST
 
-static TCase *add_case(Suite *suite, const char *name, SFun fixture)
+static void add_tests(Suite *suite)
 {
-	TCase *tcase = tcase_create(name);
-
-	tcase_add_checked_fixture(tcase, fixture, teardown);
-	tcase_set_timeout(tcase, 60);
-	suite_add_tcase(suite, tcase);
-	return tcase;
-}
-
-int main(void)
-{
-	Suite *suite = suite_create("virtio mmio");
-	TCase *modern = add_case(suite, "version 2", setup), *legacy = add_case(suite, "version 1", setup_legacy);
+	TCase *modern = suite_case(suite, "version 2", setup, teardown);
+	TCase *legacy = suite_case(suite, "version 1", setup_legacy, teardown);
 
 	tcase_add_test(modern, a_slot_says_what_it_is);
 	tcase_add_test(modern, a_driver_of_version_2_is_served);
@@ -497,5 +487,5 @@ int main(void)
 	tcase_add_test(legacy, what_is_saved_and_loaded_goes_on_in_version_1);
 	tcase_add_loop_test(legacy, accesses_at_every_offset_and_size_are_harmless_in_version_1, 0, 4);
 	tcase_add_loop_test(legacy, vcpus_may_access_a_device_at_once_in_version_1, 0, 4);
-	return board_main(suite);
 }
+SUITE_MAIN("virtio mmio", add_tests)

@@ -650,16 +650,6 @@ START_TEST(legacy_accesses_at_every_offset_and_size_are_harmless)
 }
 END_TEST
 
-static TCase *add_case(Suite *suite, const char *name, SFun fixture)
-{
-	TCase *tcase = tcase_create(name);
-
-	tcase_add_checked_fixture(tcase, fixture, teardown);
-	tcase_set_timeout(tcase, 60);
-	suite_add_tcase(suite, tcase);
-	return tcase;
-}
-
 static void add_modern(TCase *tcase)
 {
 	tcase_add_test(tcase, a_modern_function_says_what_it_is);
@@ -693,11 +683,9 @@ static void add_legacy(TCase *tcase)
 	tcase_add_loop_test(tcase, vcpus_may_access_a_legacy_device_at_once, 0, 4);
 }
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("virtio pci");
-
-	add_modern(add_case(suite, "modern", setup));
-	add_legacy(add_case(suite, "legacy", setup_legacy));
-	return board_main(suite);
+	add_modern(suite_case(suite, "modern", setup, teardown));
+	add_legacy(suite_case(suite, "legacy", setup_legacy, teardown));
 }
+SUITE_MAIN("virtio pci", add_tests)

@@ -865,16 +865,6 @@ START_TEST(a_saved_queue_of_a_wrong_size_is_refused)
 }
 END_TEST
 
-static TCase *add_case(Suite *suite, const char *name)
-{
-	TCase *tcase = tcase_create(name);
-
-	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_set_timeout(tcase, 60);
-	suite_add_tcase(suite, tcase);
-	return tcase;
-}
-
 static void add_good(TCase *tcase)
 {
 	tcase_add_test(tcase, an_empty_ring_gives_nothing);
@@ -924,14 +914,13 @@ static void add_bad(TCase *tcase)
 	tcase_add_test(tcase, a_descriptor_that_changes_meanwhile_is_used_as_it_was_checked);
 }
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("virtqueue");
-	TCase *state = add_case(suite, "state");
+	TCase *state = suite_case(suite, "state", setup, teardown);
 
-	add_good(add_case(suite, "good drivers"));
-	add_bad(add_case(suite, "bad drivers"));
+	add_good(suite_case(suite, "good drivers", setup, teardown));
+	add_bad(suite_case(suite, "bad drivers", setup, teardown));
 	tcase_add_test(state, a_queue_saved_and_loaded_is_the_same);
 	tcase_add_loop_test(state, a_saved_queue_of_a_wrong_size_is_refused, 0, 4);
-	return board_main(suite);
 }
+SUITE_MAIN("virtqueue", add_tests)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests arm64/fdt.c and fdt-devices.c: trees of several machines, read back by libfdt. */
-#include <check.h>
+#include "tests/unit/suite.h"
+
 #include <libfdt.h>
 #include <stdio.h>
 #include <string.h>
@@ -338,14 +339,10 @@ START_TEST(command_line_past_two_mib_is_an_error)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("arm64-fdt");
-	TCase *tree = tcase_create("tree");
-	SRunner *runner = srunner_create(suite);
-	int failed;
+	TCase *tree = suite_case(suite, "tree", setup, teardown);
 
-	tcase_add_checked_fixture(tree, setup, teardown);
 	tcase_add_test(tree, chosen_tells_what_software_needs);
 	tcase_add_test(tree, without_initrd_and_seed_there_is_no_word_of_them);
 	tcase_add_test(tree, each_vcpu_has_a_node_named_by_its_affinity);
@@ -362,9 +359,5 @@ int main(void)
 	tcase_add_test(tree, platform_devices_have_their_interrupts_and_triggers);
 	tcase_add_test(tree, gpio_comes_with_the_power_key);
 	tcase_add_test(tree, command_line_past_two_mib_is_an_error);
-	suite_add_tcase(suite, tree);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
 }
+SUITE_MAIN("arm64-fdt", add_tests)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests arm64/image.c: what files are, hostile ones among them, and how they are unpacked. */
-#include <check.h>
+#include "tests/unit/suite.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <zlib.h>
@@ -368,14 +369,11 @@ START_TEST(file_that_shrank_since_is_refused)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("arm64-image");
-	TCase *known = tcase_create("identify"), *load = tcase_create("load");
-	SRunner *runner = srunner_create(suite);
-	int failed;
+	TCase *known = suite_case(suite, "identify", setup, teardown);
+	TCase *load = suite_case(suite, "load", ram_setup, ram_teardown);
 
-	tcase_add_checked_fixture(known, setup, teardown);
 	tcase_add_test(known, raw_image_is_known_with_its_offset_and_size);
 	tcase_add_test(known, image_without_a_size_goes_to_the_old_offset);
 	tcase_add_test(known, gzipped_image_is_known_by_what_is_packed);
@@ -389,15 +387,9 @@ int main(void)
 	tcase_add_test(known, other_packings_are_refused_by_name);
 	tcase_add_test(known, files_of_a_few_bytes_are_not_known);
 	tcase_add_test(known, anything_is_flat_when_it_is_said_to_be);
-	tcase_add_checked_fixture(load, ram_setup, ram_teardown);
 	tcase_add_test(load, gzipped_image_is_unpacked_into_ram);
 	tcase_add_test(load, more_packed_than_the_header_says_is_refused);
 	tcase_add_test(load, image_larger_than_ram_is_refused);
 	tcase_add_test(load, file_that_shrank_since_is_refused);
-	suite_add_tcase(suite, known);
-	suite_add_tcase(suite, load);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
 }
+SUITE_MAIN("arm64-image", add_tests)

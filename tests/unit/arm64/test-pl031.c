@@ -164,15 +164,10 @@ START_TEST(accesses_of_any_size_anywhere_do_no_harm)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("pl031");
-	TCase *rtc = tcase_create("rtc");
-	SRunner *runner = srunner_create(suite);
-	int failed;
+	TCase *rtc = suite_case(suite, "rtc", setup, teardown);
 
-	tcase_set_timeout(rtc, 20);
-	tcase_add_checked_fixture(rtc, setup, teardown);
 	tcase_add_test(rtc, time_is_the_hosts);
 	tcase_add_test(rtc, time_that_is_loaded_goes_on_from_there);
 	tcase_add_test(rtc, identity_is_a_pl031);
@@ -182,9 +177,5 @@ int main(void)
 	tcase_add_test(rtc, reset_forgets_the_time_and_the_alarm);
 	tcase_add_test(rtc, saved_state_is_what_is_loaded);
 	tcase_add_test(rtc, accesses_of_any_size_anywhere_do_no_harm);
-	suite_add_tcase(suite, rtc);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
 }
+SUITE_MAIN("pl031", add_tests)

@@ -146,15 +146,10 @@ START_TEST(accesses_of_any_size_anywhere_do_no_harm)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("pl061");
-	TCase *gpio = tcase_create("gpio");
-	SRunner *runner = srunner_create(suite);
-	int failed;
+	TCase *gpio = suite_case(suite, "gpio", setup, teardown);
 
-	tcase_set_timeout(gpio, 20);
-	tcase_add_checked_fixture(gpio, setup, teardown);
 	tcase_add_test(gpio, identity_is_a_pl061);
 	tcase_add_test(gpio, power_key_is_pressed_and_let_go_with_an_interrupt_each);
 	tcase_add_test(gpio, only_the_edge_that_was_chosen_counts);
@@ -162,9 +157,5 @@ int main(void)
 	tcase_add_test(gpio, outputs_are_written_through_the_addresss_mask);
 	tcase_add_test(gpio, saved_state_is_what_is_loaded);
 	tcase_add_test(gpio, accesses_of_any_size_anywhere_do_no_harm);
-	suite_add_tcase(suite, gpio);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
 }
+SUITE_MAIN("pl061", add_tests)

@@ -222,12 +222,10 @@ START_TEST(any_access_of_any_size_is_harmless)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("acpi-power");
-	TCase *tests = tcase_create("ACPI power and ports");
+	TCase *tests = suite_case(suite, "ACPI power and ports", setup, teardown);
 
-	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, power_button_raises_the_sci_when_enabled);
 	tcase_add_test(tests, status_is_cleared_by_ones_byte_by_byte);
 	tcase_add_test(tests, machine_is_in_acpi_mode);
@@ -242,6 +240,5 @@ int main(void)
 	tcase_add_test(tests, saved_power_state_comes_back);
 	tcase_add_test(tests, hostile_state_is_refused_or_harmless);
 	tcase_add_test(tests, any_access_of_any_size_is_harmless);
-	suite_add_tcase(suite, tests);
-	return board_main(suite);
 }
+SUITE_MAIN("acpi-power", add_tests)

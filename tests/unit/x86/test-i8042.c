@@ -206,12 +206,10 @@ START_TEST(any_access_of_any_size_is_harmless)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("i8042");
-	TCase *tests = tcase_create("i8042");
+	TCase *tests = suite_case(suite, "i8042", setup, teardown);
 
-	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, idle_controller_is_ready_for_a_command);
 	tcase_add_test(tests, self_test_and_interface_test_pass);
 	tcase_add_test(tests, command_byte_reads_back);
@@ -225,6 +223,5 @@ int main(void)
 	tcase_add_test(tests, saved_state_loads_the_same);
 	tcase_add_test(tests, hostile_state_is_refused_or_harmless);
 	tcase_add_test(tests, any_access_of_any_size_is_harmless);
-	suite_add_tcase(suite, tests);
-	return board_main(suite);
 }
+SUITE_MAIN("i8042", add_tests)

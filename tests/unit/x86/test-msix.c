@@ -254,20 +254,10 @@ START_TEST(no_interrupt_is_lost_while_a_driver_masks_and_unmasks)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("msix on KVM");
-	TCase *tcase = tcase_create("vectors");
-	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	TCase *tcase = suite_case(suite, "vectors", setup, teardown);
 
-	if (fd < 0) {
-		printf("SKIP test-msix: /dev/kvm: %s\n", strerror(errno));
-		return 0;
-	}
-	close(fd);
-	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_set_timeout(tcase, 60);
-	suite_add_tcase(suite, tcase);
 	tcase_add_test(tcase, a_vector_reaches_the_apic);
 	tcase_add_loop_test(tcase, a_masked_vector_fires_when_it_is_unmasked, 0, 2);
 	tcase_add_test(tcase, the_function_mask_holds_all_vectors);
@@ -276,5 +266,5 @@ int main(void)
 	tcase_add_test(tcase, a_pending_vector_is_saved_and_fires_after_loading);
 	tcase_add_test(tcase, a_function_that_comes_back_has_its_vectors_again);
 	tcase_add_test(tcase, no_interrupt_is_lost_while_a_driver_masks_and_unmasks);
-	return board_main(suite);
 }
+SUITE_MAIN_KVM("msix", add_tests)

@@ -307,13 +307,10 @@ START_TEST(any_access_of_any_size_is_harmless)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("rtc");
-	TCase *tests = tcase_create("MC146818");
+	TCase *tests = suite_case(suite, "MC146818", setup, teardown);
 
-	tcase_add_checked_fixture(tests, setup, teardown);
-	tcase_set_timeout(tests, 30);
 	tcase_add_test(tests, time_of_day_is_the_hosts_in_utc);
 	tcase_add_test(tests, time_that_was_set_goes_on_from_there);
 	tcase_add_test(tests, formats_are_binary_or_bcd_and_12_or_24_hours);
@@ -330,6 +327,5 @@ int main(void)
 	tcase_add_test(tests, saved_state_loads_the_same);
 	tcase_add_test(tests, hostile_state_is_refused_or_harmless);
 	tcase_add_test(tests, any_access_of_any_size_is_harmless);
-	suite_add_tcase(suite, tests);
-	return board_main(suite);
 }
+SUITE_MAIN("rtc", add_tests)

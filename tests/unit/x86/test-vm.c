@@ -3,7 +3,8 @@
  * Whole VMs on this host's KVM, hardware or software: the init lists with each callback failing, in shuffled
  * order, ten VMs at once, and the saved state of every device.
  */
-#include <check.h>
+#include "tests/unit/suite.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,8 +15,7 @@
 #include "kvm/kvm.h"
 #include "kvm/log.h"
 
-static char folder[] = "/tmp/lkvm-test-vm.XXXXXX";
-static char kernel[64], disk[64];
+static char folder[32], kernel[64], disk[64];
 
 static void quiet(enum log_level level, const char *line)
 {
@@ -26,20 +26,23 @@ static void quiet(enum log_level level, const char *line)
 /* mov $0xfe, %al; out %al, $0x64; hlt: resets at once */
 static const uint8_t payload[] = { 0xb0, 0xfe, 0xe6, 0x64, 0xf4 };
 
-static bool make_files(void)
+static void make_files(void)
 {
 	int fd;
 
-	if (!mkdtemp(folder))
-		return false;
+	snprintf(folder, sizeof(folder), "/tmp/lkvm-test-vm.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(folder));
 	snprintf(kernel, sizeof(kernel), "%s/kernel", folder);
 	snprintf(disk, sizeof(disk), "%s/disk", folder);
 	setenv("XDG_RUNTIME_DIR", folder, 1);
 	fd = open(kernel, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, payload, sizeof(payload)) != (ssize_t)sizeof(payload) || close(fd))
-		return false;
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, payload, sizeof(payload)), sizeof(payload));
+	close(fd);
 	fd = open(disk, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-	return fd >= 0 && !ftruncate(fd, 1 << 20) && !close(fd);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, MIB(1)), 0);
+	close(fd);
 }
 
 static void remove_files(void)
@@ -299,40 +302,17 @@ START_TEST(damaged_state_is_refused_or_harmless)
 }
 END_TEST
 
-static TCase *make_case(const char *name, Suite *suite)
+static void add_tests(Suite *suite)
 {
-	TCase *tests = tcase_create(name);
+	TCase *lists = suite_case(suite, "lists", NULL, NULL);
+	TCase *state = suite_case(suite, "state", state_set_up, state_tear_down);
 
-	tcase_set_timeout(tests, 60);
-	suite_add_tcase(suite, tests);
-	return tests;
+	tcase_add_unchecked_fixture(lists, make_files, remove_files);
+	tcase_add_test(lists, each_callback_failing_leaks_nothing);
+	tcase_add_test(lists, any_order_inside_levels_boots);
+	tcase_add_test(lists, ten_vms_live_in_one_process);
+	tcase_add_unchecked_fixture(state, make_files, remove_files);
+	tcase_add_test(state, each_device_saves_loads_and_saves_the_same);
+	tcase_add_test(state, damaged_state_is_refused_or_harmless);
 }
-
-int main(void)
-{
-	Suite *suite = suite_create("vm");
-	TCase *tests;
-	SRunner *runner;
-	int failed;
-
-	if (access("/dev/kvm", R_OK | W_OK)) {
-		printf("SKIP vm: no access to /dev/kvm\n");
-		return 0;
-	}
-	if (!make_files())
-		return 1;
-	tests = make_case("lists", suite);
-	tcase_add_test(tests, each_callback_failing_leaks_nothing);
-	tcase_add_test(tests, any_order_inside_levels_boots);
-	tcase_add_test(tests, ten_vms_live_in_one_process);
-	tests = make_case("state", suite);
-	tcase_add_checked_fixture(tests, state_set_up, state_tear_down);
-	tcase_add_test(tests, each_device_saves_loads_and_saves_the_same);
-	tcase_add_test(tests, damaged_state_is_refused_or_harmless);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	remove_files();
-	return failed != 0;
-}
+SUITE_MAIN_KVM("vm", add_tests)

@@ -304,6 +304,23 @@ static void vmlinux(void)
 	image_size = FILE_SIZE;
 }
 
+START_TEST(an_elf_kernels_command_line_is_never_cut_either)
+{
+	static char line[2049];
+
+	memset(line, 'x', sizeof(line) - 1);
+	vmlinux();
+	set("nodefaults", "true");
+	set("params", line);
+	assert_refused("command line");
+	set("boot", "elf64");
+	assert_refused("command line");
+	line[2047] = '\0';
+	set("params", line);
+	ck_assert_msg(!try_boot(), "%s", said);
+}
+END_TEST
+
 START_TEST(an_honest_vmlinux_boots_by_both_of_its_protocols)
 {
 	vmlinux();
@@ -514,15 +531,10 @@ START_TEST(the_zero_page_says_what_was_decided)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("x86-boot");
-	TCase *tests = tcase_create("files");
-	SRunner *runner;
-	int failed;
+	TCase *tests = suite_case(suite, "files", set_up, tear_down);
 
-	tcase_add_checked_fixture(tests, set_up, tear_down);
-	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, an_honest_bzimage_boots_by_both_of_its_protocols);
 	tcase_add_test(tests, a_truncated_bzimage_is_refused);
 	tcase_add_test(tests, a_size_of_setup_that_lies_is_refused);
@@ -530,6 +542,7 @@ int main(void)
 	tcase_add_test(tests, a_kernel_of_32_bits_goes_by_the_16_bit_way);
 	tcase_add_test(tests, text_is_no_kernel_and_the_message_says_what_is);
 	tcase_add_test(tests, a_command_line_too_long_is_an_error_and_never_cut);
+	tcase_add_test(tests, an_elf_kernels_command_line_is_never_cut_either);
 	tcase_add_test(tests, a_kernel_that_needs_more_memory_is_refused);
 	tcase_add_test(tests, an_initrd_with_no_room_is_refused);
 	tcase_add_test(tests, no_byte_of_a_setup_header_breaks_anything);
@@ -543,10 +556,5 @@ int main(void)
 	tcase_add_test(tests, the_memory_map_is_sorted_and_adds_up);
 	tcase_add_test(tests, an_initrd_lies_as_high_as_it_may);
 	tcase_add_test(tests, the_zero_page_says_what_was_decided);
-	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
 }
+SUITE_MAIN("x86-boot", add_tests)

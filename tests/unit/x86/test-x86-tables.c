@@ -446,15 +446,10 @@ START_TEST(cpuid_without_room_is_refused)
 }
 END_TEST
 
-int main(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("x86-tables");
-	TCase *tests = tcase_create("tables");
-	SRunner *runner;
-	int failed;
+	TCase *tests = suite_case(suite, "tables", set_up, tear_down);
 
-	tcase_add_checked_fixture(tests, set_up, tear_down);
-	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, fadt_points_at_the_dsdt_and_the_power_ports);
 	tcase_add_loop_test(tests, madt_lists_every_processor, 0, 6);
 	tcase_add_test(tests, mcfg_is_there_with_a_pci_bus_only);
@@ -466,10 +461,5 @@ int main(void)
 	tcase_add_loop_test(tests, identity_and_topology_follow_the_machine, 0, 6);
 	tcase_add_test(tests, a_pmu_without_counters_is_none);
 	tcase_add_test(tests, cpuid_without_room_is_refused);
-	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
 }
+SUITE_MAIN("x86-tables", add_tests)
