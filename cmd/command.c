@@ -40,6 +40,37 @@ struct command *command_find(const char *name)
 	return command;
 }
 
+struct command *command_find_words(int argc, char **argv, int *used)
+{
+	struct command *command = argc ? command_find(argv[0]) : NULL;
+	char name[64];
+
+	*used = command ? 1 : 0;
+	if (!command || !command->family || argc < 2 || argv[1][0] == '-')
+		return command;
+	snprintf(name, sizeof(name), "%s %s", argv[0], argv[1]);
+	command = command_find(name);
+	*used = command ? 2 : 1;
+	return command;
+}
+
+/* What stands behind "FAMILY " in the name of a member; without a @family: of a command that is in none. Or NULL. */
+static const char *member_name(const struct command *family, const struct command *command)
+{
+	size_t length = family ? strlen(family->name) : 0;
+
+	if (!family)
+		return strchr(command->name, ' ') ? NULL : command->name;
+	return strncmp(command->name, family->name, length) == 0 && command->name[length] == ' ' ? command->name + length + 1 : NULL;
+}
+
+static void list_members(const struct command *family, int fd)
+{
+	for (const struct command *command = commands; command; command = command->next)
+		if (!command->pending && member_name(family, command))
+			dprintf(fd, "  %-10s %s\n", member_name(family, command), command->help);
+}
+
 struct option_group command_group(const struct command *command)
 {
 	return (struct option_group){
@@ -51,6 +82,12 @@ void command_help(const struct command *command, int fd)
 	struct option_group own = command_group(command);
 	const struct option_group *groups = command->groups ? command->groups() : &own;
 
+	if (command->family) {
+		dprintf(fd, "usage: lkvm %s COMMAND [OPTIONS]\n\n%s:\n\n", command->name, command->help);
+		list_members(command, fd);
+		dprintf(fd, "\nlkvm %s COMMAND --help tells more.\n", command->name);
+		return;
+	}
 	dprintf(fd, "usage: lkvm %s [OPTIONS]%s%s\n\n%s.\n", command->name,
 		command->operands ? " " : "", command->operands ? command->operands : "",
 		command->help);
@@ -65,32 +102,47 @@ void command_help(const struct command *command, int fd)
 void command_usage(int fd)
 {
 	dprintf(fd, "usage: lkvm COMMAND [OPTIONS]\n\n");
-	for (const struct command *command = commands; command; command = command->next)
-		if (!command->pending)
-			dprintf(fd, "  %-10s %s\n", command->name, command->help);
+	list_members(NULL, fd);
 	dprintf(fd, "\nlkvm COMMAND --help tells more, `man lkvm` most.\n"
 		    "To boot a kernel: lkvm run -k bzImage -d disk.img\n");
 }
 
-int command_unknown(const char *name)
+int command_unknown(const struct command *family, const char *name)
 {
-	const char *suggestion = NULL;
+	const char *before = family ? family->name : "", *space = family ? " " : "", *suggestion = NULL;
 	unsigned int best = UINT32_MAX;
 
 	if (*name == '-') {
-		log_error(EINVAL, "%s: the command comes first, as in `lkvm run %s` (`lkvm help` lists them)", name,
-			  name);
+		log_error(EINVAL, "%s: the command comes first, as in `lkvm %s%s%s %s` (`lkvm help%s%s` lists them)", name,
+			  before, space, family ? "info" : "run", name, space, before);
 		return LKVM_STATUS_USAGE;
 	}
-	for (const struct command *command = commands; command; command = command->next)
-		if (suggestion_closer(name, command->name, &best))
-			suggestion = command->name;
+	for (const struct command *command = commands; command; command = command->next) {
+		const char *candidate = member_name(family, command);
+
+		if (candidate && suggestion_closer(name, candidate, &best))
+			suggestion = candidate;
+	}
 	if (suggestion)
-		log_error(EINVAL, "%s: no such command (did you mean `lkvm %s`?)", name,
-			  suggestion);
+		log_error(EINVAL, "%s%s%s: no such command (did you mean `lkvm %s%s%s`?)", before, space, name,
+			  before, space, suggestion);
 	else
-		log_error(EINVAL, "%s: no such command (`lkvm help` lists them)", name);
+		log_error(EINVAL, "%s%s%s: no such command (`lkvm help%s%s` lists them)", before, space, name, space, before);
 	return LKVM_STATUS_USAGE;
+}
+
+/* A family by itself, or with a word that is no member. */
+static int family_run(const struct command *family, int argc, char **argv)
+{
+	if (!argc) {
+		command_help(family, STDERR_FILENO);
+		return LKVM_STATUS_USAGE;
+	}
+	if (strcmp(argv[0], "-h") == 0 || strcmp(argv[0], "--help") == 0) {
+		command_help(family, STDOUT_FILENO);
+		return 0;
+	}
+	return command_unknown(family, argv[0]);
 }
 
 static int command_run(const struct command *command, int argc, char **argv)
@@ -119,6 +171,7 @@ int command_main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
 	const struct command *command;
+	int used;
 
 	if (!name) {
 		command_usage(STDERR_FILENO);
@@ -132,12 +185,14 @@ int command_main(int argc, char **argv)
 		dprintf(STDOUT_FILENO, "lkvm %s\n", LKVM_VERSION);
 		return 0;
 	}
-	command = command_find(name);
+	command = command_find_words(argc - 1, argv + 1, &used);
 	if (!command)
-		return command_unknown(name);
+		return command_unknown(used ? command_find(name) : NULL, argv[1 + used]);
 	if (command->pending) {
 		log_error(EINVAL, "%s: not built yet (%s)", name, command->pending);
 		return LKVM_STATUS_USAGE;
 	}
-	return command_run(command, argc - 2, argv + 2);
+	if (command->family)
+		return family_run(command, argc - 2, argv + 2);
+	return command_run(command, argc - 1 - used, argv + 1 + used);
 }

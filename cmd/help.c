@@ -32,24 +32,25 @@ static void man_command(const struct command *command)
 static int help_run(struct config *config, int argc, char **argv)
 {
 	const struct command *command;
+	int used;
 
 	if (config_flag(config, "man-options")) {
 		for (command = command_first(); command; command = command->next)
-			if (!command->pending)
+			if (!command->pending && !command->family)
 				man_command(command);
 		return 0;
-	}
-	if (argc > 1) {
-		log_error(EINVAL, "%s: one command at a time", argv[1]);
-		return LKVM_STATUS_USAGE;
 	}
 	if (!argc) {
 		command_usage(STDOUT_FILENO);
 		return 0;
 	}
-	command = command_find(argv[0]);
+	command = command_find_words(argc, argv, &used);
 	if (!command)
-		return command_unknown(argv[0]);
+		return command_unknown(used ? command_find(argv[0]) : NULL, argv[used]);
+	if (argc > used) {
+		log_error(EINVAL, "%s: one command at a time", argv[used]);
+		return LKVM_STATUS_USAGE;
+	}
 	command_help(command, STDOUT_FILENO);
 	return 0;
 }

@@ -13,7 +13,6 @@
 PENDING(balloon_command, "balloon", "Give memory back to the host, or take it",
 	"the networking issue");
 PENDING(stat_command, "stat", "Statistics of a VM", "the networking issue");
-PENDING(disk_command, "disk", "Make, check and convert images", "the storage issue");
 PENDING(setup_command, "setup", "Make a root file system", "the kernel developer's day issue");
 PENDING(sandbox_command, "sandbox", "Run a command in a sandbox",
 	"the kernel developer's day issue");

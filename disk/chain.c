@@ -15,16 +15,15 @@
 
 /* ---- names ---- */
 
-/* A relative name is relative to the image that has it. */
-static int chain_resolve(const struct disk *disk, const char *name, char *path, size_t size)
+int disk_resolve(const char *image, const char *name, char *path, size_t size)
 {
-	const char *image = disk->file->path, *slash = strrchr(image, '/'), *colon = strchr(name, ':');
+	const char *slash = strrchr(image, '/'), *colon = strchr(name, ':');
 	int folder = slash && *name != '/' ? (int)(slash - image) + 1 : 0;
 
 	if (colon && (!strchr(name, '/') || colon < strchr(name, '/'))) {
 		if (strncmp(name, "file:", 5))
 			return log_error(ENOTSUP, "disk '%s': refers to '%s', which is not a file", image, name);
-		return chain_resolve(disk, name + 5, path, size);
+		return disk_resolve(image, name + 5, path, size);
 	}
 	if (!*name || snprintf(path, size, "%.*s%s", folder, image, name) >= (int)size)
 		return log_error(ENAMETOOLONG, "disk '%s': the name of a file it refers to is empty or too long", image);
@@ -65,8 +64,11 @@ int disk_open_backing(struct disk *disk, const char *name, const char *format)
 		.format = (char *)(uintptr_t)format, .read_only = true, .direct = disk->direct, .backing_any = disk->backing_any,
 	};
 	char path[PATH_MAX];
-	int result = chain_resolve(disk, name, path, sizeof(path));
+	int result;
 
+	if (disk->alone)
+		return 0;
+	result = disk_resolve(disk->file->path, name, path, sizeof(path));
 	if (!result)
 		result = chain_check(disk, path);
 	options.path = path;
@@ -79,7 +81,7 @@ int disk_open_beside(const struct disk *disk, const char *name, struct disk_file
 	const struct disk_file_options options = {
 		.path = path, .beneath = disk->folder, .read_only = disk->info.read_only, .direct = disk->direct,
 	};
-	int result = chain_resolve(disk, name, path, sizeof(path));
+	int result = disk_resolve(disk->file->path, name, path, sizeof(path));
 
 	if (!result)
 		result = disk_file_open(file, &options);

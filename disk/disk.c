@@ -23,6 +23,14 @@ void disk_format_register(struct disk_format_item *item)
 	disk_formats = item;
 }
 
+const struct disk_format *disk_format_find(const char *name)
+{
+	for (struct disk_format_item *item = disk_formats; item; item = item->next)
+		if (*name && !strcmp(item->format->name, name))
+			return item->format;
+	return NULL;
+}
+
 /* ---- opening ---- */
 
 static int disk_choose_format(struct disk *disk, const char *name)
@@ -67,7 +75,7 @@ static int disk_confine(struct disk *disk)
 static int disk_open_file(struct disk *disk, const struct disk_options *options)
 {
 	const struct disk_file_options file_options = {
-		.path = options->path, .read_only = options->read_only, .direct = options->direct,
+		.path = options->path, .read_only = options->read_only && !options->repair, .direct = options->direct,
 		.beneath = disk->parent ? disk->parent->folder : NULL,
 	};
 	int result = disk_file_open(&disk->file, &file_options);
@@ -99,6 +107,7 @@ int disk_open_chained(struct disk **out, const struct disk_options *options, con
 	disk->parent = parent;
 	disk->direct = options->direct;
 	disk->backing_any = options->backing_any;
+	disk->alone = options->alone;
 	disk->queued_tail = &disk->queued;
 	result = disk_open_file(disk, options);
 	if (!result)

@@ -8,6 +8,7 @@
 #define DISK_ENGINE_H
 
 #include "kvm/disk.h"
+#include "kvm/image.h"
 
 struct disk_aio;
 struct disk_worker;
@@ -36,6 +37,7 @@ struct disk {
 	char *folder;			/* where whatever the image refers to must lie, or NULL: anywhere */
 	bool backing_any;
 	bool direct;
+	bool alone;			/* nothing is opened behind it */
 
 	struct disk_engine *engine;	/* &own_engine, or that of the disk which this one lies behind */
 	struct disk_engine own_engine;
@@ -64,6 +66,12 @@ struct disk_extent {
  * @submit: takes all of disk->queued
  * @map: how the image itself maps the bytes from @offset on, at most @length (not 0) of them, all inside its size
  * @expand: the whole unit that a COMPRESSED extent lies in; valid until the next call
+ *
+ * For tools, on a disk that is attached to nothing (kvm/image.h); each may be NULL, and each says why it can't:
+ * @create: makes an image of a file that is empty
+ * @describe: adds what it knows of the image to @facts, an object, by QEMU's names; -ENOMEM is said by the caller
+ * @resize: to @size bytes, a multiple of 512
+ * @check: looks for what is wrong, on a disk opened with repair when @repair is said
  */
 struct disk_format {
 	const char *name;
@@ -73,6 +81,11 @@ struct disk_format {
 	void (*submit)(struct disk *disk);
 	int (*map)(struct disk *disk, uint64_t offset, uint64_t length, struct disk_extent *extent);
 	int (*expand)(struct disk *disk, uint64_t entry, const uint8_t **bytes);
+
+	int (*create)(struct disk_file *file, const struct image_options *options);
+	int (*describe)(struct disk *disk, json_t *facts);
+	int (*resize)(struct disk *disk, uint64_t size);
+	int (*check)(struct disk *disk, bool repair, struct image_check *found);
 };
 
 struct disk_format_item {
@@ -80,6 +93,8 @@ struct disk_format_item {
 	struct disk_format_item *next;
 };
 void disk_format_register(struct disk_format_item *item);
+/** disk_format_find() - by its name, or NULL */
+const struct disk_format *disk_format_find(const char *name);
 
 #define DISK_FORMAT(format_)								\
 	static struct disk_format_item format_##_item = { .format = &(format_) };	\
@@ -103,6 +118,8 @@ static inline struct disk_request *disk_take_queued(struct disk *disk)
 
 #define DISK_CHAIN_MAX	64		/* disks behind one another */
 
+/** disk_resolve() - the file that @image means by @name: a relative one is relative to the image; says why not */
+int __must_check disk_resolve(const char *image, const char *name, char *path, size_t size);
 /** disk_open_backing() - opens image @name (as it stands in disk's image) behind @disk; @format NULL: probes */
 int __must_check disk_open_backing(struct disk *disk, const char *name, const char *format);
 /** disk_open_beside() - opens a file that @disk's image refers to, with the disk's own access */

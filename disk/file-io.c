@@ -102,6 +102,27 @@ int disk_file_read(struct disk_file *file, uint64_t offset, void *buffer, size_t
 	       read_all(file->fd, offset, buffer, length);
 }
 
+int disk_file_find_hole(struct disk_file *file, uint64_t offset, uint64_t length, uint64_t *run, bool *hole)
+{
+	off_t next;
+
+	*run = length;
+	*hole = false;
+	if (file->block_device || offset > INT64_MAX)
+		return 0;
+	next = lseek(file->fd, (off_t)offset, SEEK_DATA);
+	/* nothing but a hole up to the end, or no file system that knows */
+	if (next < 0)
+		*hole = errno == ENXIO;
+	else if ((uint64_t)next > offset)
+		*hole = true;
+	else
+		next = lseek(file->fd, (off_t)offset, SEEK_HOLE);
+	if (next > (off_t)offset)
+		*run = MIN(length, (uint64_t)next - offset);
+	return 0;
+}
+
 int disk_file_write(struct disk_file *file, uint64_t offset, const void *buffer, size_t length)
 {
 	struct iovec iov = { (void *)(uintptr_t)buffer, length };

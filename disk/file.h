@@ -57,6 +57,12 @@ int __must_check disk_file_lock(const struct disk_file *file);
 
 /** disk_file_read() - what lies past the end of the file reads as zeroes */
 int __must_check disk_file_read(struct disk_file *file, uint64_t offset, void *buffer, size_t length);
+/**
+ * disk_file_find_hole() - whether the file has a hole at @offset, and how far that goes: *@run of at most @length bytes
+ *
+ * Where holes can't be told, all is data.
+ */
+int __must_check disk_file_find_hole(struct disk_file *file, uint64_t offset, uint64_t length, uint64_t *run, bool *hole);
 int __must_check disk_file_write(struct disk_file *file, uint64_t offset, const void *buffer, size_t length);
 /** disk_file_write_zeroes() - @may_unmap: by a hole, if that can be; the size stays */
 int __must_check disk_file_write_zeroes(struct disk_file *file, uint64_t offset, uint64_t length, bool may_unmap);

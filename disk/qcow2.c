@@ -118,5 +118,7 @@ static const struct disk_format qcow2_format = {
 	.submit = disk_submit_mapped,
 	.map = qcow2_map,
 	.expand = qcow2_expand,
+	.create = qcow2_create,
+	.describe = qcow2_describe,
 };
 DISK_FORMAT(qcow2_format);

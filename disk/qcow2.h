@@ -128,6 +128,11 @@ void qcow2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *off
 /** qcow2_decompress() - expands the cluster of @entry into q->decompressed */
 int __must_check qcow2_decompress(struct qcow2 *q, uint64_t entry);
 
+/* ---- for tools (disk/qcow2-create.c, disk/qcow2-describe.c) ---- */
+
+int __must_check qcow2_create(struct disk_file *file, const struct image_options *options);
+int __must_check qcow2_describe(struct disk *disk, json_t *facts);
+
 static inline uint64_t qcow2_offset_in_cluster(const struct qcow2 *q, uint64_t offset)
 {
 	return offset & (q->cluster_size - 1);

@@ -10,6 +10,7 @@
 #include "disk/engine.h"
 #include "disk/file.h"
 #include "kvm/log.h"
+#include "kvm/option.h"
 
 static const struct { const char *name, *magic; size_t offset, length; } raw_foreign[] = {
 	{ "qcow2", "QFI\xfb", 0, 4 },
@@ -63,12 +64,40 @@ static int raw_map(struct disk *disk, uint64_t offset, uint64_t length, struct d
 	return 0;
 }
 
+/* ---- for tools ---- */
+
+static int raw_create(struct disk_file *file, const struct image_options *options)
+{
+	int result;
+
+	if (options->backing || options->cluster_size || options->extended_l2 || options->lazy_refcounts || options->zstd)
+		return log_error(EUSAGE, "disk '%s': a raw image has only a size (say --format qcow2 for more)", options->path);
+	if (file->block_device)
+		return file->size >= options->size ? 0 : log_error(ENOSPC, "disk '%s': smaller than %llu bytes", options->path,
+								   (unsigned long long)options->size);
+	result = disk_file_resize(file, options->size);
+	return result ? log_errno(result, "disk '%s': can't be made %llu bytes long", options->path,
+				  (unsigned long long)options->size) : 0;
+}
+
+static int raw_resize(struct disk *disk, uint64_t size)
+{
+	int result = disk_file_resize(disk->file, size);
+
+	if (result)
+		return log_errno(result, "disk '%s': can't be made %llu bytes long", disk->file->path, (unsigned long long)size);
+	disk->info.size = size;
+	return 0;
+}
+
 static const struct disk_format raw_format = {
 	.name = "raw",
 	.probe = raw_probe,
 	.open = raw_open,
 	.submit = raw_submit,
 	.map = raw_map,
+	.create = raw_create,
+	.resize = raw_resize,
 };
 DISK_FORMAT(raw_format);
 

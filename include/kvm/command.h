@@ -18,6 +18,11 @@ struct command {
 	/** @run: with the parsed options and the operands; returns the exit status */
 	int (*run)(struct config *config, int argc, char **argv);
 	const char *pending;		/* not NULL: answers "not built yet (this)" */
+	/**
+	 * @family: it only leads to its members, commands of their own that are called "disk create", "disk info", ...;
+	 * the rest but name and help is left out
+	 */
+	bool family;
 	struct command *next;
 };
 
@@ -30,13 +35,15 @@ struct command {
 
 void command_register(struct command *command);
 struct command *command_find(const char *name);
+/** command_find_words() - as command_find(), by one word or, for a member of a family, by two; *@used of them */
+struct command *command_find_words(int argc, char **argv, int *used);
 /** command_first() - all commands, sorted by name */
 struct command *command_first(void);
 /** command_usage(), command_help() - what `lkvm` and `lkvm COMMAND --help` print */
 void command_usage(int fd);
 void command_help(const struct command *command, int fd);
-/** command_unknown() - says that there is no command @name, and which one was meant; the exit status */
-int command_unknown(const char *name);
+/** command_unknown() - says that there is no command @name (in @family, or NULL), and which one was meant; the status */
+int command_unknown(const struct command *family, const char *name);
 /** command_group() - the table of a command that has no groups of its own */
 struct option_group command_group(const struct command *command);
 /** command_main() - what main() does: returns the exit status */

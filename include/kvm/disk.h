@@ -58,6 +58,9 @@ struct disk_options {
 	char *serial;
 	bool read_only, direct;
 	bool backing_any;		/* an image whose format was probed may refer to files in other folders */
+	/* of tools (kvm/image.h), not of -d */
+	bool alone;			/* leaves out what lies behind the image: its clusters there are holes */
+	bool repair;			/* a disk that is read only on a file that is not */
 };
 
 int __must_check disk_options_parse(struct disk_options *options, const char *text);

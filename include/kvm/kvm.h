@@ -175,6 +175,8 @@ const char *kvm_end_name(enum kvm_end end);
 
 #define LKVM_STATUS_ERROR		1
 #define LKVM_STATUS_USAGE		2
+#define LKVM_STATUS_DIFFERENT		3
+#define LKVM_STATUS_LEAKS		4
 #define LKVM_STATUS_HOST_ERROR		114
 #define LKVM_STATUS_TRIPLE_FAULT	115
 #define LKVM_STATUS_INTERNAL_ERROR	116

@@ -104,6 +104,21 @@ START_TEST(every_command_explains_itself)
 }
 END_TEST
 
+START_TEST(a_family_lists_its_members_and_leads_to_them)
+{
+	ck_assert_int_eq(lkvm("disk"), LKVM_STATUS_USAGE);
+	ck_assert_int_eq(lkvm("disk --help"), 0);
+	ck_assert_ptr_nonnull(strstr(output, "\n  info "));
+	ck_assert_int_eq(lkvm("help disk create"), 0);
+	ck_assert_ptr_nonnull(strstr(output, "usage: lkvm disk create [OPTIONS] IMAGE [SIZE]"));
+	ck_assert_int_eq(lkvm("help"), 0);
+	ck_assert_ptr_nonnull(strstr(output, "\n  disk "));
+	ck_assert_ptr_null(strstr(output, "disk info"));
+	usage("disk info", "too few operands (say IMAGE)");
+	usage("disk info a b", "b: one operand too many");
+}
+END_TEST
+
 START_TEST(help_on_what_is_not_built_yet_says_so)
 {
 	ck_assert_int_eq(lkvm("help balloon"), 0);
@@ -138,6 +153,11 @@ START_TEST(unknown_commands_get_a_suggestion)
 	usage("help frobnicate", "no such command");
 	usage("help lsit", "did you mean `lkvm list`?");
 	usage("help run list", "list: one command at a time");
+	usage("disk nifo", "disk nifo: no such command (did you mean `lkvm disk info`?)");
+	usage("disk frobnicate", "(`lkvm help disk` lists them)");
+	usage("disk -f raw", "-f: the command comes first, as in `lkvm disk info -f`");
+	usage("help disk frobnicate", "disk frobnicate: no such command");
+	usage("help disk info list", "list: one command at a time");
 	usage("-k bzImage", "-k: the command comes first");
 	usage("balloon -n x", "balloon: not built yet (the networking issue)");
 }
@@ -210,6 +230,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tcase, help_and_version_succeed);
 	tcase_add_test(tcase, every_command_explains_itself);
 	tcase_add_test(tcase, unknown_commands_get_a_suggestion);
+	tcase_add_test(tcase, a_family_lists_its_members_and_leads_to_them);
 	tcase_add_test(tcase, help_on_what_is_not_built_yet_says_so);
 	tcase_add_test(tcase, a_control_directory_that_is_none_is_named);
 	tcase_add_test(tcase, wrong_command_lines_of_run_are_refused_before_anything_is_made);

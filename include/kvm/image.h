@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Images outside of VMs: making, describing, copying and mending them, for `lkvm disk`.
+ *
+ * Every call waits until it is done, and says one line when it fails. An image is in use by its locks while it is
+ * open here, as it is in a VM.
+ */
+#ifndef KVM_IMAGE_H
+#define KVM_IMAGE_H
+
+#include <jansson.h>
+
+#include "kvm/disk.h"
+
+struct image_options {
+	const char *path;
+	const char *format;		/* NULL: qcow2 when the name ends so or there is a backing image, else raw */
+	uint64_t size;			/* bytes; 0: the backing image's */
+	const char *backing;		/* as it is to stand in the image: a relative name is relative to the image */
+	const char *backing_format;	/* NULL: probed, and what is found stands in the image */
+	uint32_t cluster_size;		/* 0: the format's own choice */
+	bool extended_l2, lazy_refcounts, zstd;
+	bool force;			/* over a file that exists */
+};
+
+/** image_create() - a file that was made for an image that can't be is taken away again */
+int __must_check image_create(const struct image_options *options);
+
+/** struct image - an open image, as disk_open() opens it, and a loop of its own when it is written */
+struct image {
+	struct disk *disk;
+	struct event_loop *loop;
+};
+
+int __must_check image_open(struct image *image, const struct disk_options *options);
+/** image_close() - writes what is left to write; 0 if @image was never opened */
+int image_close(struct image *image);
+
+/* What a range of an image is, with what lies behind the image. */
+struct image_extent {
+	uint64_t length;
+	bool zero;			/* reads as zeroes */
+	bool allocated;			/* by an image of the chain; holes are not */
+	bool compressed;
+	unsigned int depth;		/* of the image that has it: 0 is the one in front */
+	const char *file;		/* DATA: where it lies, else NULL */
+	uint64_t offset;		/* DATA: in that file */
+};
+
+/** image_map() - what lies at @offset, at most @length bytes of it, which lie inside the disk */
+int __must_check image_map(struct image *image, uint64_t offset, uint64_t length, struct image_extent *extent);
+/** image_read() - zeroes past the end */
+int __must_check image_read(struct image *image, uint64_t offset, void *buffer, size_t length);
+int __must_check image_write(struct image *image, uint64_t offset, const void *buffer, size_t length);
+int __must_check image_write_zeroes(struct image *image, uint64_t offset, uint64_t length);
+int __must_check image_flush(struct image *image);
+
+/** image_describe() - the facts of disk @depth of the chain, by QEMU's names; NULL: no such depth, or no memory */
+json_t *image_describe(struct image *image, unsigned int depth);
+
+/** image_resize() - gains read as zeroes; a smaller size needs @shrink */
+int __must_check image_resize(struct image *image, uint64_t size, bool shrink);
+
+struct image_check {
+	bool checked;			/* the format has something to check */
+	uint64_t corruptions, leaks;	/* those that are left */
+	uint64_t corruptions_fixed, leaks_fixed;
+	uint64_t clusters, allocated;
+};
+
+/** image_check() - @repair: mends what can be mended without a guess; the image was opened with repair set */
+int __must_check image_check(struct image *image, bool repair, struct image_check *found);
+
+#endif
