@@ -146,7 +146,7 @@ END_TEST
 /* ---- refusals ---- */
 
 /* A small image of our own, so that these run everywhere: header, refcount table and block, L1. */
-static void image_write(const char *path)
+static void small_image_write(const char *path)
 {
 	static uint8_t bytes[4 * 65536];
 	static const uint8_t header[] = {
@@ -205,7 +205,7 @@ static const struct { uint64_t at; unsigned int length; const char *bytes, *beca
 
 START_TEST(a_broken_header_is_refused_by_what_is_wrong)
 {
-	image_write("image");
+	small_image_write("image");
 	driver_open("image,ro");
 	driver_close();
 	file_poke("image", broken_headers[_i].at, broken_headers[_i].bytes, broken_headers[_i].length);
@@ -218,7 +218,7 @@ START_TEST(an_unknown_feature_is_refused_by_its_own_name)
 {
 	static const char table[] = "\x68\x03\xf8\x57\0\0\0\x30\0\x07time travel\0\0\0\0";
 
-	image_write("image");
+	small_image_write("image");
 	file_poke("image", 104, table, sizeof(table) - 1);
 	file_poke("image", 79, "\x80", 1);
 	driver_refused("image,ro", "'time travel'");
@@ -227,7 +227,7 @@ END_TEST
 
 START_TEST(a_damaged_image_can_be_read_only)
 {
-	image_write("image");
+	small_image_write("image");
 	file_poke("image", 79, "\2", 1);
 	driver_refused("image", "marked corrupt");
 	driver_open("image,ro");
@@ -238,7 +238,7 @@ START_TEST(a_cut_file_is_refused)
 {
 	static const uint64_t sizes[] = { 8, 72, 104, 65536, 3 * 65536 };
 
-	image_write("image");
+	small_image_write("image");
 	ck_assert_int_eq(truncate("image", (off_t)sizes[_i]), 0);
 	ck_assert_int_lt(driver_try_open("image,ro"), 0);
 }
@@ -255,7 +255,7 @@ START_TEST(an_entry_that_leads_nowhere_is_an_error_of_its_range)
 {
 	uint8_t entry[8], data[512];
 
-	image_write("image");
+	small_image_write("image");
 	ck_assert_int_eq(truncate("image", 0x60000), 0);
 	be64_store(entry, broken_entries[_i].l1);
 	file_poke("image", 0x30000, entry, 8);
@@ -275,7 +275,7 @@ static void overlay_write(const char *path, const char *name, const char *format
 {
 	uint8_t field[12] = { 0 };
 
-	image_write(path);
+	small_image_write(path);
 	if (format) {
 		be32_store(field, 0xe2792aca);
 		be32_store(field + 4, (uint32_t)strlen(format));
@@ -307,7 +307,7 @@ START_TEST(a_chain_has_a_limit)
 		snprintf(next, sizeof(next), "i%d", i + 1);
 		overlay_write(name, next, "qcow2");
 	}
-	image_write("i64");
+	small_image_write("i64");
 	driver_refused("i0,ro", "more than 64");
 	driver_open("i1,ro");
 }
@@ -318,7 +318,7 @@ START_TEST(what_a_chain_lacks_or_is_not_is_refused)
 	overlay_write("a", "nothing", "qcow2");
 	driver_refused("a,ro", "'nothing': no such file");
 	overlay_write("a", "b", "tar");
-	image_write("b");
+	small_image_write("b");
 	driver_refused("a,ro", "'tar' is not known");
 	overlay_write("a", "nbd://host/x", "raw");
 	driver_refused("a,ro", "not a file");
@@ -339,9 +339,9 @@ START_TEST(a_guessed_image_leads_no_further_than_its_folder)
 	char outside[80];
 
 	ck_assert_int_eq(mkdir("in", 0700) | mkdir("in/deep", 0700) | mkdir("in2", 0700), 0);
-	image_write("secret");
-	image_write("in2/secret");
-	image_write("in/deep/fine");
+	small_image_write("secret");
+	small_image_write("in2/secret");
+	small_image_write("in/deep/fine");
 	snprintf(outside, sizeof(outside), "%s/secret", driver_folder);
 	ck_assert_int_eq(symlink("../secret", "in/link"), 0);
 	static const char *const names[] = { "../secret", NULL, "link", "deep/../../secret", "../in2/secret" };
