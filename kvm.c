@@ -333,7 +333,7 @@ int kvm_create(struct kvm **kvm_out, struct config *config)
 	if (!kvm)
 		return log_errno(ENOMEM, "VM");
 	kvm->config = config;
-	kvm->dev_fd = kvm->vm_fd = kvm->ram_fd = -1;
+	kvm->dev_fd = kvm->vm_fd = kvm->ram_fd = kvm->ram_mount = -1;
 	pthread_mutex_init(&kvm->pause_lock, NULL);
 	pthread_cond_init(&kvm->pause_cond, NULL);
 	pthread_mutex_init(&kvm->coalesced_lock, NULL);

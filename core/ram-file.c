@@ -37,16 +37,23 @@ static int ram_file_on(int mount)
 }
 
 /* within_size: a file whose end isn't a multiple of 2 MiB doesn't get a page beyond it. size=0: no ceiling. */
-static int ram_file_huge(void)
+static int ram_file_huge(int *mount)
 {
 	_cleanup_close_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
-	_cleanup_close_ int mount = -1;
+	int fd;
 
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "huge", "within_size", 0) ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "size", "0", 0) || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
 		return -errno;
-	mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
-	return mount < 0 ? -errno : ram_file_on(mount);
+	*mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	if (*mount < 0)
+		return -errno;
+	fd = ram_file_on(*mount);
+	if (fd < 0) {
+		close(*mount);
+		*mount = -1;
+	}
+	return fd;
 }
 
 /* ---- with a borrowed capability ---- */
@@ -54,6 +61,7 @@ static int ram_file_huge(void)
 struct ram_file_child {
 	uid_t uid;
 	gid_t gid;
+	int *mount;
 	int result;
 };
 
@@ -86,14 +94,14 @@ static int ram_file_child(void *opaque)
 
 	child->result = ram_file_map_owner(child);
 	if (!child->result)
-		child->result = ram_file_huge();
+		child->result = ram_file_huge(child->mount);
 	return 0;
 }
 
 /* CLONE_FILES hands the descriptor over; CLONE_VFORK keeps this thread, and so its stack and errno, still. */
-static int ram_file_by_child(void)
+static int ram_file_by_child(int *mount)
 {
-	struct ram_file_child child = { .uid = geteuid(), .gid = getegid(), .result = -EPERM };
+	struct ram_file_child child = { .uid = geteuid(), .gid = getegid(), .mount = mount, .result = -EPERM };
 	char *stack = mmap(NULL, RAM_FILE_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	pid_t pid;
 
@@ -110,12 +118,14 @@ static int ram_file_by_child(void)
 	return child.result;
 }
 
-int ram_file_open(void)
+int ram_file_open(int *mount)
 {
-	int fd = ram_file_huge();
+	int fd;
 
+	*mount = -1;
+	fd = ram_file_huge(mount);
 	if (fd == -EPERM)
-		fd = ram_file_by_child();
+		fd = ram_file_by_child(mount);
 	if (fd >= 0)
 		return fd;
 	fd = memfd_create(RAM_FILE_NAME, MFD_CLOEXEC);

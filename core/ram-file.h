@@ -9,8 +9,11 @@
  * Sparse, shareable by its descriptor, gone with the last one. Close-on-exec. Before the first vCPU, on the
  * thread that starts the VM: a child may share this process's memory for a moment.
  *
+ * @mount becomes a descriptor that the file no longer needs, or -1: close() of it waits for a grace period of the
+ * host's RCU, so it is the caller's to close when nobody waits.
+ *
  * Returns the descriptor, or a negative errno that hasn't been logged.
  */
-int ram_file_open(void);
+int ram_file_open(int *mount);
 
 #endif

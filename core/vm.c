@@ -150,7 +150,7 @@ static int ram_open(struct kvm *kvm, uint64_t *page)
 	if (huge)
 		fd = memfd_create("lkvm-ram", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
 	else
-		fd = ram_file_open();
+		fd = ram_file_open(&kvm->ram_mount);
 	if (fd < 0 && huge)
 		return log_errno(errno, "option --hugetlbfs: this host has no huge pages of 2 MiB");
 	return fd < 0 ? log_errno(-fd, "guest memory") : fd;
@@ -190,11 +190,23 @@ static int ram_map(struct kvm *kvm, uint64_t page)
 	return 0;
 }
 
+static void ram_unmount(struct event_work *work)
+{
+	struct kvm *kvm = container_of(work, struct kvm, ram_unmount_work);
+
+	if (kvm->ram_mount >= 0)
+		close(kvm->ram_mount);
+	kvm->ram_mount = -1;
+}
+
 static int ram_allocate(struct kvm *kvm)
 {
 	uint64_t page;
 	int fd = ram_open(kvm, &page);
 
+	/* Milliseconds on a busy host: by the main loop's first round, beside the vCPUs. */
+	if (kvm->ram_mount >= 0)
+		event_work_post(&kvm->ram_unmount_work);
 	if (fd < 0)
 		return fd;
 	kvm->ram_fd = fd;
@@ -246,6 +258,8 @@ static void vm_exit(struct kvm *kvm)
 		munmap(kvm->ram_host, kvm->ram_size);
 	if (kvm->ram_fd >= 0)
 		close(kvm->ram_fd);
+	event_work_cancel(&kvm->ram_unmount_work);
+	ram_unmount(&kvm->ram_unmount_work);
 	kvm->ram_host = NULL;
 	kvm->ram_fd = -1;
 	free(kvm->ram_regions);
@@ -256,6 +270,7 @@ static int vm_init(struct kvm *kvm)
 {
 	int result = ram_check_size(kvm);
 
+	event_work_init(kvm->loop, &kvm->ram_unmount_work, ram_unmount);
 	if (!result)
 		result = vm_open(kvm);
 	if (!result)

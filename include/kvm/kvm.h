@@ -79,6 +79,8 @@ struct kvm {
 	/* RAM, set by core_init */
 	uint64_t ram_size;
 	int ram_fd;
+	int ram_mount;			/* what ram_fd was made on, until ram_unmount_work has closed it; else -1 */
+	struct event_work ram_unmount_work;
 	void *ram_host;
 	struct ram_range ram[RAM_RANGES_MAX];
 	unsigned int ram_count;

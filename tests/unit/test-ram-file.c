@@ -16,11 +16,15 @@
 /* Nameless, private to its owner, closed by exec, and as large as it is told to be. */
 static void check_file(void)
 {
-	int fd = ram_file_open();
+	int mount, fd = ram_file_open(&mount);
 	struct stat status;
 	char *at;
 
 	ck_assert_int_ge(fd, 0);
+	if (mount >= 0) {
+		ck_assert_int_eq(fcntl(mount, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+		ck_assert_int_eq(close(mount), 0);
+	}
 	ck_assert_int_eq(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
 	ck_assert_int_eq(fstat(fd, &status), 0);
 	ck_assert(S_ISREG(status.st_mode));
