@@ -41,7 +41,9 @@ struct event_loop {
 	pthread_mutex_t lock;
 	pthread_cond_t called;		/* a call was done (callers wait), or one came (the owner waits) */
 	struct event_timer *timers;	/* by deadline */
+	uint64_t timers_looked_ns;	/* the last look at them: what was due then has fired or is about to */
 	struct event_work *work, **work_tail;
+	size_t work_count;
 	struct event_call *calls, **calls_tail;
 	bool stop;
 	atomic_bool woken;		/* a wake-up is under way: no need for a second write */
@@ -149,7 +151,8 @@ void event_timer_set(struct event_timer *timer, uint64_t deadline_ns)
 	pthread_mutex_lock(&loop->lock);
 	if (timer->deadline_ns)
 		timer_unlink_locked(timer);
-	timer->deadline_ns = deadline_ns ? deadline_ns : 1;
+	/* Never 0, which is "not armed"; never what the pass under way would fire again at once. */
+	timer->deadline_ns = MAX(deadline_ns, loop->timers_looked_ns + 1);
 	for (at = &loop->timers; *at && (*at)->deadline_ns <= timer->deadline_ns; at = &(*at)->next)
 		;
 	timer->next = *at;
@@ -178,19 +181,17 @@ void event_timer_cancel(struct event_timer *timer)
 
 static void event_loop_run_timers(struct event_loop *loop)
 {
-	for (;;) {
-		struct event_timer *timer;
+	struct event_timer *timer;
 
-		pthread_mutex_lock(&loop->lock);
-		timer = loop->timers;
-		if (!timer || timer->deadline_ns > event_now_ns()) {
-			pthread_mutex_unlock(&loop->lock);
-			return;
-		}
+	pthread_mutex_lock(&loop->lock);
+	loop->timers_looked_ns = event_now_ns();
+	while ((timer = loop->timers) && timer->deadline_ns <= loop->timers_looked_ns) {
 		timer_unlink_locked(timer);
 		pthread_mutex_unlock(&loop->lock);
 		timer->expired(timer);
+		pthread_mutex_lock(&loop->lock);
 	}
+	pthread_mutex_unlock(&loop->lock);
 }
 
 /* ---- work ---- */
@@ -214,6 +215,7 @@ void event_work_post(struct event_work *work)
 		work->next = NULL;
 		*loop->work_tail = work;
 		loop->work_tail = &work->next;
+		loop->work_count++;
 	}
 	pthread_mutex_unlock(&loop->lock);
 	if (fresh)
@@ -232,6 +234,7 @@ static void work_cancel_on_owner(void *opaque)
 		*at = work->next;
 		if (loop->work_tail == &work->next)
 			loop->work_tail = at;
+		loop->work_count--;
 	}
 	work->queued = false;
 	pthread_mutex_unlock(&loop->lock);
@@ -243,24 +246,34 @@ void event_work_cancel(struct event_work *work)
 		event_loop_call(work->loop, work_cancel_on_owner, work);
 }
 
+static struct event_work *event_loop_take_work(struct event_loop *loop)
+{
+	struct event_work *work;
+
+	pthread_mutex_lock(&loop->lock);
+	work = loop->work;
+	if (work) {
+		loop->work = work->next;
+		if (!loop->work)
+			loop->work_tail = &loop->work;
+		loop->work_count--;
+		work->queued = false;
+	}
+	pthread_mutex_unlock(&loop->lock);
+	return work;
+}
+
+/* No more than there is now: for what is left, the next wait is none. */
 static void event_loop_run_work(struct event_loop *loop)
 {
-	for (;;) {
-		struct event_work *work;
+	struct event_work *work;
+	size_t count;
 
-		pthread_mutex_lock(&loop->lock);
-		work = loop->work;
-		if (work) {
-			loop->work = work->next;
-			if (!loop->work)
-				loop->work_tail = &loop->work;
-			work->queued = false;
-		}
-		pthread_mutex_unlock(&loop->lock);
-		if (!work)
-			return;
+	pthread_mutex_lock(&loop->lock);
+	count = loop->work_count;
+	pthread_mutex_unlock(&loop->lock);
+	while (count-- && (work = event_loop_take_work(loop)))
 		work->run(work);
-	}
 }
 
 /* ---- calls ---- */

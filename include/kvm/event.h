@@ -53,7 +53,11 @@ struct event_timer {
 };
 
 void event_timer_init(struct event_loop *loop, struct event_timer *timer, void (*expired)(struct event_timer *timer));
-/** event_timer_set() - fires at @deadline_ns (event_now_ns() based), replacing an earlier deadline; any thread */
+/**
+ * event_timer_set() - fires at @deadline_ns (event_now_ns() based), replacing an earlier deadline; any thread
+ * A deadline that is past fires at the loop's next look, behind the timers that were due at the last: a timer that
+ * is set for the past again and again holds up nobody.
+ */
 void event_timer_set(struct event_timer *timer, uint64_t deadline_ns);
 /** event_timer_cancel() - as event_del() */
 void event_timer_cancel(struct event_timer *timer);
@@ -81,7 +85,7 @@ struct event_work {
 };
 
 void event_work_init(struct event_loop *loop, struct event_work *work, void (*run)(struct event_work *work));
-/** event_work_post() - any thread, signal-unsafe */
+/** event_work_post() - any thread, signal-unsafe; what work posts runs when the loop has looked at all else */
 void event_work_post(struct event_work *work);
 void event_work_cancel(struct event_work *work);
 
