@@ -233,6 +233,9 @@ static int ram_add_regions(struct kvm *kvm)
 
 		region_init_ram(&kvm->ram_regions[i], "ram", (char *)kvm->ram_host + range->offset, range->size,
 				kvm->ram_fd, range->offset);
+		/* A hole in hugetlbfs gives its reservation up: the guest's next touch could be a SIGBUS. */
+		if (!config_given(kvm->config, "hugetlbfs"))
+			kvm->ram_regions[i].discard_page = (uint64_t)sysconf(_SC_PAGESIZE);
 		result = region_add(&kvm->memory, &kvm->ram_regions[i], range->base, 0);
 	}
 	return result;

@@ -79,6 +79,7 @@ struct region {
 	void *host;
 	int fd;			/* memfd behind @host, or -1 */
 	uint64_t fd_offset;
+	uint64_t discard_page;	/* RAM that memory_discard() may give back: the size of its pages; 0: it stays */
 	/* I/O */
 	const struct io_ops *ops;
 	void *device;
@@ -270,5 +271,17 @@ int __must_check memory_iov(struct address_space *space, gpa_t at, uint64_t leng
  * meanwhile. Returns NULL if the range isn't wholly in one RAM region.
  */
 void *memory_window(struct address_space *space, gpa_t at, uint64_t length);
+
+/**
+ * memory_discard() - gives the host back what lies in a range of guest RAM; the guest reads zeroes there
+ *
+ * Only whole pages of the host, and only RAM whose region allows it: a file that somebody wants to keep must not get
+ * holes. Returns how many bytes went, -EFAULT if the range leaves such RAM (what lies before has gone), or
+ * what the host said. Any thread.
+ */
+int64_t __must_check memory_discard(struct address_space *space, gpa_t at, uint64_t length);
+
+/** memory_discard_segment() - the same for a segment of memory_iov(); what isn't such RAM stays as it is */
+int64_t __must_check memory_discard_segment(struct address_space *space, const struct iovec *segment);
 
 #endif
