@@ -20,7 +20,6 @@ static const struct option_def pending_options[] = {
 	{ .name = "9p", .type = OPTION_LIST, .argument = "DIR,TAG",
 	  .help = "Share a host directory over 9p",
 	  .pending = STORAGE },
-	{ .name = "balloon", .type = OPTION_FLAG, .help = "Memory balloon", .pending = NETWORK },
 	{ .name = "vsock", .type = OPTION_STRING, .argument = "CID",
 	  .help = "virtio-vsock", .pending = NETWORK },
 	{ .name = "vcpu-affinity", .type = OPTION_STRING, .argument = "CPUS",

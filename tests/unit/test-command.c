@@ -174,7 +174,7 @@ START_TEST(wrong_command_lines_of_run_are_refused_before_anything_is_made)
 	usage("run --name \377\376", "won't do");
 	usage("run --on-reboot never", "none of its choices (exit, restart)");
 	usage("run --network mode=user -k x", "option --network: 'mode=user' is not built yet");
-	usage("run --balloon", "option --balloon: not built yet (the networking issue)");
+	usage("run --vnc", "option --vnc: not built yet (displays come later)");
 	usage("run -- true", "not built yet");
 }
 END_TEST
