@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * QMP's balloon and query-balloon. The event BALLOON_CHANGE comes from the device itself.
+ */
+#include "kvm/balloon.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kvm/control.h"
+
+static int no_balloon(char **error)
+{
+	*error = strdup("The VM has no balloon (lkvm run --balloon)");
+	return -ENODEV;
+}
+
+static int query_balloon(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	struct balloon_info info;
+
+	(void)arguments;
+	if (!balloon_query(kvm, &info))
+		return no_balloon(error);
+	*result = json_pack("{s:I,s:I}", "actual", (json_int_t)info.actual, "x-target", (json_int_t)info.target);
+	return *result ? 0 : -ENOMEM;
+}
+
+static struct qmp_command query_balloon_command = {
+	.name = "query-balloon", .help = "How much memory the guest has", .run = query_balloon };
+QMP_COMMAND(query_balloon_command);
+
+static int balloon(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	const json_t *value = json_object_get(arguments, "value");
+
+	(void)result;
+	if (!json_is_integer(value) || json_integer_value(value) <= 0) {
+		*error = strdup("Parameter 'value' has to be a number of bytes above 0");
+		return -EINVAL;
+	}
+	if (balloon_set_target(kvm, (uint64_t)json_integer_value(value)))
+		return no_balloon(error);
+	return 0;
+}
+
+static const char *const balloon_arguments[] = { "value", NULL };
+static struct qmp_command balloon_command = {
+	.name = "balloon", .help = "Ask the guest to keep this many bytes of memory", .arguments = balloon_arguments,
+	.run = balloon };
+QMP_COMMAND(balloon_command);
