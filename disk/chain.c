@@ -126,6 +126,22 @@ int disk_map(struct disk *disk, uint64_t offset, uint64_t length, struct disk_ex
 	return 0;
 }
 
+int disk_reads_as_zeroes(struct disk *disk, uint64_t offset, uint64_t length, bool *zeroes)
+{
+	*zeroes = true;
+	while (length && *zeroes) {
+		struct disk_extent extent;
+		int result = disk_map(disk, offset, length, &extent);
+
+		if (result)
+			return result;
+		*zeroes = extent.kind == DISK_EXTENT_ZERO;
+		offset += extent.length;
+		length -= extent.length;
+	}
+	return 0;
+}
+
 static int extent_read(const struct disk_extent *extent, uint8_t *buffer, size_t length)
 {
 	const uint8_t *expanded;

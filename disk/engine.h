@@ -129,6 +129,8 @@ int __must_check disk_open_chained(struct disk **disk, const struct disk_options
 
 /** disk_map() - where the chain has a range that lies inside the disk's size; never a HOLE */
 int __must_check disk_map(struct disk *disk, uint64_t offset, uint64_t length, struct disk_extent *extent);
+/** disk_reads_as_zeroes() - whether the maps say so, without a look at data */
+int __must_check disk_reads_as_zeroes(struct disk *disk, uint64_t offset, uint64_t length, bool *zeroes);
 /** disk_read() - synchronously, through the chain; what lies past the disk's end reads as zeroes */
 int __must_check disk_read(struct disk *disk, uint64_t offset, void *buffer, size_t length);
 

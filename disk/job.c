@@ -5,6 +5,7 @@
  */
 #include "disk/job.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "disk/file.h"
@@ -118,33 +119,52 @@ static void part_done(struct disk_request *io, int result)
 	disk_job_end(job);
 }
 
-void disk_job_part(struct disk_job *job, struct disk_issue *issue, struct disk_file *file, enum disk_op kind, uint64_t offset,
-		  uint64_t length, struct disk_cursor *cursor)
+/* The next segments, @count of them, as they are or (@iov NULL) cut out. Returns the bytes that go. */
+static uint64_t part_add(struct disk_job *job, struct disk_issue *issue, struct disk_file *file, const struct disk_request *io,
+			 const struct iovec *iov, unsigned int count, struct disk_cursor *cursor)
 {
-	unsigned int count = cursor->skip ? 0 : cursor->left, taken = 0;
-	const struct iovec *iov = cursor->iov;
-	uint64_t whole = 0;
-	struct part *part;
+	struct part *part = malloc(sizeof(*part) + (iov ? 0 : count * sizeof(struct iovec)));
+	uint64_t left = io->length;
 
-	/* Up to the request's very end: its own segments will do. */
-	for (unsigned int i = 0; i < count && whole <= length; i++)
-		whole += iov[i].iov_len;
-	if (!count || whole != length)
-		count = cursor_count(*cursor, length), iov = NULL;
-	part = malloc(sizeof(*part) + (iov ? 0 : count * sizeof(struct iovec)));
 	if (!part) {
 		job->result = -ENOMEM;
-		return;
+		return io->length;
 	}
-	for (uint64_t left = iov ? 0 : length; left; taken++) {
-		part->iov[taken] = cursor_next(cursor, left);
-		left -= part->iov[taken].iov_len;
+	for (unsigned int i = 0; i < count && !iov; i++) {
+		part->iov[i] = cursor_next(cursor, left);
+		left -= part->iov[i].iov_len;
 	}
 	part->job = job;
-	part->io = (struct disk_request){ .op = kind, .offset = offset, .length = length, .iov = iov ? iov : part->iov,
-					  .iov_count = count, .done = part_done };
+	part->io = *io;
+	part->io.iov = iov ? iov : part->iov;
+	part->io.iov_count = count;
+	part->io.length = iov ? io->length : io->length - left;
+	part->io.done = part_done;
 	job->pending++;
 	issue_add(issue, file, &part->io);
+	return part->io.length;
+}
+
+void disk_job_part(struct disk_job *job, struct disk_issue *issue, struct disk_file *file, enum disk_op kind, uint64_t offset,
+		   uint64_t length, struct disk_cursor *cursor)
+{
+	struct disk_request io = { .op = kind, .offset = offset, .length = length };
+	uint64_t whole = 0;
+
+	/* Up to the request's very end: its own segments will do. */
+	for (unsigned int i = 0; !cursor->skip && i < cursor->left && whole <= length; i++)
+		whole += cursor->iov[i].iov_len;
+	if (whole == length && cursor->left <= IOV_MAX && !cursor->skip) {
+		part_add(job, issue, file, &io, cursor->iov, cursor->left, cursor);
+		return;
+	}
+	while (io.length && !job->result) {
+		unsigned int count = cursor_count(*cursor, io.length);
+		uint64_t gone = part_add(job, issue, file, &io, NULL, MIN(count, (unsigned int)IOV_MAX), cursor);
+
+		io.offset += gone;
+		io.length -= gone;
+	}
 }
 
 static int read_expanded(const struct disk_extent *extent, struct disk_cursor *cursor)

@@ -49,17 +49,63 @@ static struct qcow2_slice *cache_find(struct qcow2_cache *cache, uint64_t offset
 	return NULL;
 }
 
+static int slice_write(struct qcow2 *q, struct qcow2_slice *slice)
+{
+	struct qcow2_cache *cache = &q->cache;
+	int result = disk_file_write(q->file, slice->offset, slice_memory(cache, slice), (size_t)1 << cache->slice_bits);
+
+	if (result)
+		return result;
+	cache->dirty--;
+	cache->dirty_maps -= slice->is_map;
+	slice->dirty = slice->is_map = false;
+	return 0;
+}
+
+int qcow2_cache_write(struct qcow2 *q, bool maps)
+{
+	struct qcow2_cache *cache = &q->cache;
+	size_t slices = (size_t)cache->sets * QCOW2_CACHE_WAYS;
+	int result = 0;
+
+	if (!(maps ? cache->dirty_maps : cache->dirty - cache->dirty_maps))
+		return 0;
+	for (size_t i = 0; i < slices && !result; i++)
+		if (cache->slices[i].dirty && cache->slices[i].is_map == maps)
+			result = slice_write(q, &cache->slices[i]);
+	return result;
+}
+
+void qcow2_cache_drop(struct qcow2 *q, uint64_t offset, uint64_t length)
+{
+	struct qcow2_cache *cache = &q->cache;
+
+	for (uint64_t at = offset; at < offset + length; at += BIT(cache->slice_bits)) {
+		struct qcow2_slice *slice = cache_find(cache, at);
+
+		if (!slice)
+			continue;
+		cache->dirty -= slice->dirty;
+		cache->dirty_maps -= slice->is_map;
+		*slice = (struct qcow2_slice){ .offset = 0 };
+	}
+}
+
 static int cache_fill(struct qcow2 *q, uint64_t offset, struct qcow2_slice **out)
 {
 	struct qcow2_cache *cache = &q->cache;
 	struct qcow2_slice *set = cache_set(cache, offset), *victim = set;
-	int result;
+	int result = 0;
 
 	for (unsigned int way = 1; way < QCOW2_CACHE_WAYS; way++)
 		if (set[way].used < victim->used)
 			victim = &set[way];
-	victim->offset = 0;
-	victim->used = 0;
+	/* Entries wait for what they refer to: with one of them, all go. */
+	if (victim->dirty)
+		result = victim->is_map ? qcow2_write_maps(q) : slice_write(q, victim);
+	if (result)
+		return result;
+	*victim = (struct qcow2_slice){ .offset = 0 };
 	result = disk_file_read(q->file, offset, slice_memory(cache, victim), (size_t)1 << cache->slice_bits);
 	if (result)
 		return result;
@@ -68,16 +114,40 @@ static int cache_fill(struct qcow2 *q, uint64_t offset, struct qcow2_slice **out
 	return 0;
 }
 
+static int cache_get(struct qcow2 *q, uint64_t offset, struct qcow2_slice **out)
+{
+	uint64_t start = ALIGN_DOWN(offset, BIT(q->cache.slice_bits));
+	int result = 0;
+
+	*out = cache_find(&q->cache, start);
+	if (!*out)
+		result = cache_fill(q, start, out);
+	if (!result)
+		(*out)->used = ++q->cache.clock;
+	return result;
+}
+
 int qcow2_cache_get(struct qcow2 *q, uint64_t offset, void **at)
 {
-	struct qcow2_cache *cache = &q->cache;
-	uint64_t start = ALIGN_DOWN(offset, BIT(cache->slice_bits));
-	struct qcow2_slice *slice = cache_find(cache, start);
-	int result = slice ? 0 : cache_fill(q, start, &slice);
+	struct qcow2_slice *slice;
+	int result = cache_get(q, offset, &slice);
+
+	if (!result)
+		*at = slice_memory(&q->cache, slice) + (offset - slice->offset);
+	return result;
+}
+
+int qcow2_cache_get_dirty(struct qcow2 *q, uint64_t offset, bool is_map, void **at)
+{
+	struct qcow2_slice *slice;
+	int result = cache_get(q, offset, &slice);
 
 	if (result)
 		return result;
-	slice->used = ++cache->clock;
-	*at = slice_memory(cache, slice) + (offset - start);
+	q->cache.dirty += !slice->dirty;
+	q->cache.dirty_maps += is_map && !slice->is_map;
+	slice->dirty = true;
+	slice->is_map |= is_map;
+	*at = slice_memory(&q->cache, slice) + (offset - slice->offset);
 	return 0;
 }

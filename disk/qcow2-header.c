@@ -3,6 +3,7 @@
  * The header of a qcow2 image and its extensions, read and checked: nothing is allocated by a size that the image
  * says and this file has not bounded.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "disk/decompress.h"
@@ -40,8 +41,17 @@ struct feature {
 
 /* ---- refusals ---- */
 
-#define refuse(q, error, format, ...) \
-	log_error(error, "disk '%s': qcow2: " format, (q)->file->path, ##__VA_ARGS__)
+static int refuse(const struct qcow2 *q, int error, const char *format, ...) printf_like(3, 4);
+static int refuse(const struct qcow2 *q, int error, const char *format, ...)
+{
+	va_list arguments;
+	char what[256];
+
+	va_start(arguments, format);
+	vsnprintf(what, sizeof(what), format, arguments);
+	va_end(arguments);
+	return log_error(error, "disk '%s': qcow2: %s", q->file->path, what);
+}
 
 static int header_check_shape(struct qcow2 *q, const struct header *header)
 {
@@ -225,7 +235,7 @@ static void header_derive(struct qcow2 *q)
 
 static int header_read_rest(struct qcow2 *q, const struct header *header)
 {
-	_cleanup_free_ uint8_t *cluster = malloc(q->cluster_size);
+	_cleanup_free_ uint8_t *cluster = malloc(MAX(q->cluster_size, 512u));
 	uint64_t backing = be64_get(header->backing_offset);
 	struct extensions found = { NULL, 0 };
 	int result;

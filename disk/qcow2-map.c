@@ -154,3 +154,99 @@ int qcow2_lookup(struct qcow2 *q, uint64_t offset, uint64_t length, struct qcow2
 	run->length = MIN(run->length, length);
 	return result;
 }
+
+/* ---- single entries, for writing ---- */
+
+static int table_of(struct qcow2 *q, uint64_t cluster, uint32_t *l1_index, uint64_t *at)
+{
+	uint64_t index = cluster >> q->l2_bits, table;
+
+	*at = 0;
+	if (index >= q->l1_size)
+		return qcow2_broken(q, "the L1 table is too short for the guest's cluster", cluster);
+	*l1_index = (uint32_t)index;
+	table = q->l1[index] & QCOW2_OFFSET;
+	if (!table)
+		return 0;
+	if (qcow2_offset_in_cluster(q, table) || !range_contains(0, q->file->size, table, q->cluster_size))
+		return qcow2_broken(q, "an L2 table that is misaligned or past the end of the file", table);
+	*at = table + (cluster & (BIT(q->l2_bits) - 1)) * q->entry_size;
+	return 0;
+}
+
+int qcow2_entry_get(struct qcow2 *q, uint64_t cluster, uint64_t *entry, uint64_t *bitmap)
+{
+	uint32_t l1_index;
+	uint64_t at;
+	void *raw;
+	int result = table_of(q, cluster, &l1_index, &at);
+
+	*entry = *bitmap = 0;
+	if (!result && at)
+		result = qcow2_cache_get(q, at, &raw);
+	if (result || !at)
+		return result;
+	*entry = be64_load(raw);
+	*bitmap = q->extended ? be64_load((uint8_t *)raw + 8) : 0;
+	if (!(*entry & QCOW2_COMPRESSED) && qcow2_offset_in_cluster(q, *entry & QCOW2_OFFSET))
+		return qcow2_broken(q, "a cluster that is not aligned", *entry & QCOW2_OFFSET);
+	return 0;
+}
+
+int qcow2_entry_set(struct qcow2 *q, uint64_t cluster, uint64_t entry, uint64_t bitmap)
+{
+	uint32_t l1_index;
+	uint64_t at;
+	void *raw;
+	int result = table_of(q, cluster, &l1_index, &at);
+
+	if (!result && !at)
+		result = -EIO;
+	if (!result)
+		result = qcow2_cache_get_dirty(q, at, true, &raw);
+	if (result)
+		return result;
+	be64_store(raw, entry);
+	if (q->extended)
+		be64_store((uint8_t *)raw + 8, bitmap);
+	return 0;
+}
+
+/* What a new L2 table begins with: nothing, or what the shared one has. */
+static int table_fill(struct qcow2 *q, uint64_t table, uint64_t old, bool zeroed)
+{
+	_cleanup_free_ uint8_t *bytes = NULL;
+	int result = 0;
+
+	qcow2_cache_drop(q, table, q->cluster_size);
+	if (!old && zeroed)
+		return 0;
+	bytes = calloc(1, q->cluster_size);
+	if (!bytes)
+		return -ENOMEM;
+	if (old)
+		result = disk_file_read(q->file, old, bytes, q->cluster_size);
+	return result ? result : disk_file_write(q->file, table, bytes, q->cluster_size);
+}
+
+int qcow2_table_own(struct qcow2 *q, uint64_t cluster)
+{
+	uint64_t at, old, table, count;
+	uint32_t l1_index;
+	bool zeroed;
+	int result = table_of(q, cluster, &l1_index, &at);
+
+	if (result || (at && (q->l1[l1_index] & QCOW2_COPIED)))
+		return result;
+	old = q->l1[l1_index] & QCOW2_OFFSET;
+	result = qcow2_allocate(q, 1, &table, &count, &zeroed);
+	if (result)
+		return result;
+	result = table_fill(q, table, old, zeroed);
+	if (result)
+		return qcow2_unallocate(q, table, result);
+	qcow2_l1_set(q, l1_index, table | QCOW2_COPIED);
+	if (old)
+		qcow2_free_later(q, old, 1);
+	return 0;
+}

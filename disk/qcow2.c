@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-#include "disk/job.h"
 #include "kvm/log.h"
 
 static int qcow2_probe(const uint8_t *head, size_t length)
@@ -54,6 +53,60 @@ static int open_data_file(struct qcow2 *q)
 	return disk_open_beside(q->disk, q->data_file_name, &q->data_file);
 }
 
+static int check_counted(struct qcow2 *q, uint64_t offset, uint64_t clusters, const char *what)
+{
+	for (uint64_t i = 0; i < clusters; i++) {
+		uint64_t value;
+		int result = qcow2_refcount_get(q, (offset >> q->cluster_bits) + i, &value);
+
+		if (result)
+			return result;
+		if (!value)
+			return qcow2_broken(q, what, offset);
+	}
+	return 0;
+}
+
+/*
+ * What is about to be written must count its own tables: else a new cluster could be one of them. Checked once here,
+ * it stays true.
+ */
+static int check_tables_counted(struct qcow2 *q)
+{
+	uint64_t l1_clusters = (q->l1_size * 8ULL + q->cluster_size - 1) >> q->cluster_bits;
+	int result = check_counted(q, 0, 1, "a header with refcount 0");
+
+	if (!result)
+		result = check_counted(q, q->l1_offset, l1_clusters, "an L1 table with refcount 0");
+	if (!result)
+		result = check_counted(q, q->refcount_table_offset, q->refcount_table_clusters, "a refcount table with refcount 0");
+	for (uint32_t i = 0; i < q->l1_size && !result; i++)
+		if (q->l1[i] & QCOW2_OFFSET)
+			result = check_counted(q, q->l1[i] & QCOW2_OFFSET, 1, "an L2 table with refcount 0");
+	for (uint64_t i = 0; i < q->refcount_blocks && !result; i++)
+		if (q->refcount_table[i] & QCOW2_REFCOUNT_OFFSET)
+			result = check_counted(q, q->refcount_table[i] & QCOW2_REFCOUNT_OFFSET, 1, "a refcount block with refcount 0");
+	return result;
+}
+
+static int open_for_writing(struct qcow2 *q)
+{
+	struct disk_info *info = &q->disk->info;
+	int result;
+
+	if (info->read_only)
+		return 0;
+	if (q->incompatible & QCOW2_DIRTY)
+		return log_error(EROFS, "disk '%s': qcow2: not closed the last time, and its refcounts may be wrong: "
+				 "repair it (qemu-img check -r all), or add ',ro'", q->file->path);
+	result = qcow2_read_refcount_table(q);
+	if (result)
+		return log_errno(result, "disk '%s': its refcount table can't be read", q->file->path);
+	q->fresh = q->file->block_device ? UINT64_MAX : ALIGN_UP(q->file->size, (uint64_t)q->cluster_size);
+	info->discard = info->write_zeroes = true;
+	return check_tables_counted(q);
+}
+
 static int open_rest(struct qcow2 *q)
 {
 	struct disk_info *info = &q->disk->info;
@@ -70,15 +123,26 @@ static int open_rest(struct qcow2 *q)
 		return log_error(EINVAL, "disk '%s': qcow2: its clusters of %u bytes are too small for direct I/O (leave ',direct' out)",
 				 q->file->path, q->cluster_size);
 	result = open_data_file(q);
+	if (!result)
+		result = open_for_writing(q);
 	if (!result && q->backing_name)
 		result = disk_open_backing(q->disk, q->backing_name, q->backing_format);
 	return result;
 }
 
-static void qcow2_close(struct disk *disk)
+/* What the file has grown by in advance is cut off again. */
+static void finish_writing(struct qcow2 *q)
 {
-	struct qcow2 *q = disk->format_state;
+	int result = qcow2_write_all(q);
 
+	if (!result && q->fresh < q->file->size && !q->file->block_device)
+		result = disk_file_resize(q->file, q->fresh);
+	if (result)
+		log_errno(result, "disk '%s': its last changes are lost", q->file->path);
+}
+
+static void qcow2_free(struct qcow2 *q)
+{
 	if (q->data_file != q->file)
 		disk_file_close(q->data_file);
 	qcow2_cache_exit(q);
@@ -87,7 +151,18 @@ static void qcow2_close(struct disk *disk)
 	free(q->backing_name);
 	free(q->backing_format);
 	free(q->data_file_name);
+	free(q->refcount_table);
+	free(q->freed);
 	free(q);
+}
+
+static void qcow2_close(struct disk *disk)
+{
+	struct qcow2 *q = disk->format_state;
+
+	if (q->begun)
+		finish_writing(q);
+	qcow2_free(q);
 }
 
 static int qcow2_open(struct disk *disk)
@@ -99,14 +174,13 @@ static int qcow2_open(struct disk *disk)
 		return log_errno(ENOMEM, "disk '%s'", disk->file->path);
 	q->disk = disk;
 	q->file = q->data_file = disk->file;
+	q->jobs_tail = &q->jobs;
 	disk->format_state = q;
 	result = qcow2_read_header(q);
-	if (!result && !disk->info.read_only)
-		result = log_error(EROFS, "disk '%s': qcow2 images can be read only so far (add ',ro')", disk->file->path);
 	if (!result)
 		result = open_rest(q);
 	if (result)
-		qcow2_close(disk);
+		qcow2_free(q);
 	return result;
 }
 
@@ -115,7 +189,7 @@ static const struct disk_format qcow2_format = {
 	.probe = qcow2_probe,
 	.open = qcow2_open,
 	.close = qcow2_close,
-	.submit = disk_submit_mapped,
+	.submit = qcow2_submit,
 	.map = qcow2_map,
 	.expand = qcow2_expand,
 	.create = qcow2_create,

@@ -158,22 +158,14 @@ START_TEST(a_tap_sees_changes_before_they_happen)
 }
 END_TEST
 
-static Suite *file_suite(void)
+static void add_tests(Suite *suite)
 {
-	Suite *suite = suite_create("disk-file");
-	TCase *tests = tcase_create("files");
+	TCase *tests = suite_case(suite, "files", setup, teardown);
 
-	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_loop_test(tests, any_range_is_read_and_written_and_its_neighbours_stay, 0, 2 * (int)ARRAY_SIZE(ranges));
 	tcase_add_loop_test(tests, what_lies_past_the_end_reads_as_zeroes_and_can_be_gained, 0, 2);
 	tcase_add_test(tests, zeroes_and_discards_act_on_their_range_alone);
 	tcase_add_test(tests, a_file_outside_the_folder_it_must_lie_in_is_refused);
 	tcase_add_test(tests, a_tap_sees_changes_before_they_happen);
-	suite_add_tcase(suite, tests);
-	return suite;
 }
-
-int main(void)
-{
-	return board_main(file_suite());
-}
+SUITE_MAIN("disk-file", add_tests)
