@@ -10,12 +10,7 @@ static const struct option_def create_options[] = {
 	  .help = "What reads come from until the new image is written there; a relative name is relative to the new image" },
 	{ .name = "backing-format", .letter = 'F', .type = OPTION_STRING, .argument = "FORMAT",
 	  .help = "That image's format (default: what its first bytes look like)" },
-	{ .name = "cluster-size", .type = OPTION_SIZE, .argument = "SIZE", .max = MIB(2),
-	  .help = "qcow2: what is allocated at once, a power of 2 from 512 to 2M (default: 64K)" },
-	{ .name = "extended-l2", .type = OPTION_FLAG, .help = "qcow2: with 32 subclusters in a cluster" },
-	{ .name = "lazy-refcounts", .type = OPTION_FLAG, .help = "qcow2: refcounts may be written late, to be repaired after a crash" },
-	{ .name = "zstd", .type = OPTION_FLAG, .help = "qcow2: compressed clusters are compressed by zstd" },
-	{ .name = "force", .type = OPTION_FLAG, .help = "Over a file that exists, or on a block device" },
+	DISK_NEW_OPTIONS,
 };
 
 static int create_run(struct config *config, int argc, char **argv)
@@ -24,18 +19,15 @@ static int create_run(struct config *config, int argc, char **argv)
 		.format = config_string(config, "format"),
 		.backing = config_string(config, "backing"),
 		.backing_format = config_string(config, "backing-format"),
-		.cluster_size = (uint32_t)config_uint(config, "cluster-size"),
-		.extended_l2 = config_flag(config, "extended-l2"),
-		.lazy_refcounts = config_flag(config, "lazy-refcounts"),
-		.zstd = config_flag(config, "zstd"),
-		.force = config_flag(config, "force"),
 	};
 	int result;
 
 	if (!disk_command_operands("IMAGE [SIZE]", argc, argv, 1, 2))
 		return LKVM_STATUS_USAGE;
 	options.path = argv[0];
-	result = argc > 1 ? disk_command_size(argv[1], &options.size) : 0;
+	result = disk_command_new(config, &options);
+	if (!result && argc > 1)
+		result = disk_command_size(argv[1], &options.size);
 	return disk_command_status(result ? result : image_create(&options));
 }
 

@@ -18,7 +18,7 @@ static bool ends_with(const char *text, const char *end)
 	return length > end_length && !strcmp(text + length - end_length, end);
 }
 
-static const struct disk_format *create_format(const struct image_options *options)
+const struct disk_format *disk_format_of_new(const struct image_options *options)
 {
 	const char *name = options->format;
 	const struct disk_format *format;
@@ -57,8 +57,9 @@ static int create_ask_backing(struct image_options *options)
 /* The file is there and empty, and locked; @made: it was not there before. */
 static int create_file(const struct image_options *options, struct disk_file **file, bool *made)
 {
-	const struct disk_file_options file_options = { .path = options->path };
-	int fd = open(options->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666), result;
+	const char *at = options->at ? options->at : options->path;
+	const struct disk_file_options file_options = { .path = at, .shown = options->path };
+	int fd = open(at, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666), result;
 
 	*made = fd >= 0;
 	if (fd < 0 && errno == EEXIST && !options->force)
@@ -76,7 +77,7 @@ static int create_file(const struct image_options *options, struct disk_file **f
 int image_create(const struct image_options *given)
 {
 	struct image_options options = *given;
-	const struct disk_format *format = create_format(&options);
+	const struct disk_format *format = disk_format_of_new(&options);
 	struct disk_file *file = NULL;
 	bool made = false;
 	int result;
@@ -94,6 +95,6 @@ int image_create(const struct image_options *given)
 		result = format->create(file, &options);
 	disk_file_close(file);
 	if (result && made)
-		unlink(options.path);
+		unlink(options.at ? options.at : options.path);
 	return result;
 }

@@ -75,7 +75,7 @@ static int disk_confine(struct disk *disk)
 static int disk_open_file(struct disk *disk, const struct disk_options *options)
 {
 	const struct disk_file_options file_options = {
-		.path = options->path, .read_only = options->read_only && !options->repair, .direct = options->direct,
+		.path = options->path, .shown = options->shown, .read_only = options->read_only && !options->repair, .direct = options->direct,
 		.beneath = disk->parent ? disk->parent->folder : NULL,
 	};
 	int result = disk_file_open(&disk->file, &file_options);

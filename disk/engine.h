@@ -30,6 +30,7 @@ struct disk {
 	void *format_state;
 	struct disk *backing;		/* what the format doesn't map is read from there; or NULL */
 	bool guessed;			/* the format was probed, not given */
+	uint32_t compress_unit;		/* bytes, of a format that can write compressed ones */
 	bool submitting;		/* the format's submit() is at work and takes what is queued meanwhile */
 
 	/* the chain: what lies behind this disk is opened with these in mind */
@@ -72,6 +73,8 @@ struct disk_extent {
  * @describe: adds what it knows of the image to @facts, an object, by QEMU's names; -ENOMEM is said by the caller
  * @resize: to @size bytes, a multiple of 512
  * @check: looks for what is wrong, on a disk opened with repair when @repair is said
+ * @compress: writes the whole unit at @offset, of @length bytes (shorter where the disk ends), compressed if that is
+ *            shorter; on a disk that nobody else writes. Its units have disk->compress_unit bytes
  */
 struct disk_format {
 	const char *name;
@@ -86,6 +89,7 @@ struct disk_format {
 	int (*describe)(struct disk *disk, json_t *facts);
 	int (*resize)(struct disk *disk, uint64_t size);
 	int (*check)(struct disk *disk, bool repair, struct image_check *found);
+	int (*compress)(struct disk *disk, uint64_t offset, const uint8_t *data, size_t length);
 };
 
 struct disk_format_item {
@@ -95,6 +99,8 @@ struct disk_format_item {
 void disk_format_register(struct disk_format_item *item);
 /** disk_format_find() - by its name, or NULL */
 const struct disk_format *disk_format_find(const char *name);
+/** disk_format_of_new() - of which an image is to be made; NULL (said): it can't */
+const struct disk_format *disk_format_of_new(const struct image_options *options);
 
 #define DISK_FORMAT(format_)								\
 	static struct disk_format_item format_##_item = { .format = &(format_) };	\

@@ -16,7 +16,7 @@
 
 static int file_refused(const struct disk_file_options *options, int error)
 {
-	const char *path = options->path;
+	const char *path = options->shown ? options->shown : options->path;
 
 	switch (error) {
 	case ENOENT:
@@ -127,15 +127,16 @@ static int file_measure(struct disk_file *file)
 int disk_file_open(struct disk_file **out, const struct disk_file_options *options)
 {
 	struct disk_file *file = calloc(1, sizeof(*file));
+	const char *shown = options->shown ? options->shown : options->path;
 	int result;
 
 	if (!file)
-		return log_errno(ENOMEM, "disk '%s'", options->path);
+		return log_errno(ENOMEM, "disk '%s'", shown);
 	file->fd = -1;
 	file->direct = options->direct;
 	file->read_only = options->read_only;
-	file->path = strdup(options->path);
-	result = file->path ? file_open(file, options) : log_errno(ENOMEM, "disk '%s'", options->path);
+	file->path = strdup(shown);
+	result = file->path ? file_open(file, options) : log_errno(ENOMEM, "disk '%s'", shown);
 	if (!result)
 		result = file_measure(file);
 	if (result)

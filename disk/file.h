@@ -35,6 +35,7 @@ struct disk_file {
 
 struct disk_file_options {
 	const char *path;
+	const char *shown;		/* what messages call it; NULL: @path */
 	const char *beneath;		/* the real path of the folder it must lie in, or NULL */
 	bool read_only, direct;
 };

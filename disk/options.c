@@ -30,22 +30,22 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 	options->backing_any = backing;
 	if (serial && strlen(serial) > 20)
 		return log_error(EUSAGE, "--disk: serial '%s' has more than 20 characters", serial);
-	result = keyval_bool(keyval, "--disk", "ro", &options->read_only);
+	result = keyval_bool(keyval, "disk", "ro", &options->read_only);
 	if (!result)
-		result = keyval_bool(keyval, "--disk", "direct", &options->direct);
+		result = keyval_bool(keyval, "disk", "direct", &options->direct);
 	if (!result)
 		result = option_copy(&options->format, keyval_get(keyval, "format"));
 	if (!result)
 		result = option_copy(&options->serial, serial);
 	if (!result)
 		result = option_copy(&options->path, keyval->first);
-	return result ? result : keyval_done(keyval, "--disk", "ro, direct, serial=, format=, backing=any");
+	return result ? result : keyval_done(keyval, "disk", "ro, direct, serial=, format=, backing=any");
 }
 
 int disk_options_parse(struct disk_options *options, const char *text)
 {
 	struct keyval keyval;
-	int result = keyval_parse(&keyval, "--disk", text, true);
+	int result = keyval_parse(&keyval, "disk", text, true);
 
 	memset(options, 0, sizeof(*options));
 	if (result)

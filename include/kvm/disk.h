@@ -61,6 +61,7 @@ struct disk_options {
 	/* of tools (kvm/image.h), not of -d */
 	bool alone;			/* leaves out what lies behind the image: its clusters there are holes */
 	bool repair;			/* a disk that is read only on a file that is not */
+	const char *shown;		/* what messages call it, in the same folder; NULL: @path */
 };
 
 int __must_check disk_options_parse(struct disk_options *options, const char *text);

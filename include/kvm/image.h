@@ -14,6 +14,7 @@
 
 struct image_options {
 	const char *path;
+	const char *at;			/* where the file is made until it is whole, in the same folder; NULL: @path */
 	const char *format;		/* NULL: qcow2 when the name ends so or there is a backing image, else raw */
 	uint64_t size;			/* bytes; 0: the backing image's */
 	const char *backing;		/* as it is to stand in the image: a relative name is relative to the image */
@@ -70,5 +71,39 @@ struct image_check {
 
 /** image_check() - @repair: mends what can be mended without a guess; the image was opened with repair set */
 int __must_check image_check(struct image *image, bool repair, struct image_check *found);
+
+/* ---- whole images ---- */
+
+/**
+ * struct image_progress - how far a long call has come
+ * @at: @done of @total bytes, the latter never 0; a negative errno ends the call with that, and it says nothing more
+ */
+struct image_progress {
+	int (*at)(struct image_progress *progress, uint64_t done, uint64_t total);
+};
+
+struct image_copy {
+	struct image_progress *progress;	/* or NULL */
+	bool compress;
+	bool zeroed;				/* the target reads as zeroes: those need not be written */
+};
+
+/** image_copy() - the disk in @from to that in @to, which is no smaller; blocks of zeroes become holes */
+int __must_check image_copy(struct image *from, struct image *to, const struct image_copy *how);
+
+/**
+ * image_convert() - makes image @target with the disk of @source; how->zeroed is found out
+ *
+ * What is at the target's path stays until the new image is whole, except on a block device.
+ */
+int __must_check image_convert(const struct disk_options *source, const struct image_options *target, const struct image_copy *how);
+
+struct image_difference {
+	bool sizes, contents;
+	uint64_t offset;			/* of the first byte that differs */
+};
+
+/** image_compare() - what lies past the end of the smaller disk counts as zeroes */
+int __must_check image_compare(struct image *a, struct image *b, struct image_progress *progress, struct image_difference *found);
 
 #endif
