@@ -10,7 +10,6 @@
 		.name = (name_), .help = (help_), .pending = (waits_for) };			\
 	COMMAND(variable)
 
-PENDING(stat_command, "stat", "Statistics of a VM", "the networking issue");
 PENDING(setup_command, "setup", "Make a root file system", "the kernel developer's day issue");
 PENDING(sandbox_command, "sandbox", "Run a command in a sandbox",
 	"the kernel developer's day issue");

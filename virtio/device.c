@@ -499,6 +499,21 @@ static const struct device_ops virtio_base_ops = {
 	.load = virtio_load_op,
 };
 
+bool virtio_count(const struct device *base, struct virtio_counts *counts)
+{
+	const struct virtio_device *device = container_of(base, const struct virtio_device, device);
+
+	if (base->ops != &virtio_base_ops)
+		return false;
+	*counts = (struct virtio_counts){ 0 };
+	for (unsigned int i = 0; i < device->queue_count; i++) {
+		counts->requests += atomic_load_explicit(&device->queues[i].requests, memory_order_relaxed);
+		counts->bytes_read += atomic_load_explicit(&device->queues[i].bytes_read, memory_order_relaxed);
+		counts->bytes_written += atomic_load_explicit(&device->queues[i].bytes_written, memory_order_relaxed);
+	}
+	return true;
+}
+
 /* ---- life ---- */
 
 static const struct virtio_transport *transport_find(const struct kvm *kvm)

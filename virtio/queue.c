@@ -306,6 +306,12 @@ void virtqueue_unpop(struct virtqueue *vq, struct virtio_request *req)
 	request_give(vq, req);
 }
 
+/* The only writer, so that no locked instruction is needed. */
+static void count(atomic_ulong *counter, unsigned long more)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
+}
+
 void virtqueue_push(struct virtqueue *vq, struct virtio_request *req, uint32_t written)
 {
 	struct queue_used used = { .id = le32_of(req->head), .length = le32_of(written) };
@@ -314,6 +320,9 @@ void virtqueue_push(struct virtqueue *vq, struct virtio_request *req, uint32_t w
 		memcpy((char *)vq->used_host + 4 + (vq->used_index & (vq->size - 1U)) * sizeof(used), &used, sizeof(used));
 	vq->used_index++;
 	vq->in_flight--;
+	count(&vq->requests, 1);
+	count(&vq->bytes_read, req->readable_bytes);
+	count(&vq->bytes_written, written);
 	request_give(vq, req);
 }
 

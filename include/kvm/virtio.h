@@ -125,6 +125,14 @@ static inline bool virtio_has_feature(const struct virtio_device *device, unsign
 	return device->features & BIT(bit);
 }
 
+/** struct virtio_counts - what a device has done since the VM began: requests, bytes from the driver and to it */
+struct virtio_counts {
+	uint64_t requests, bytes_read, bytes_written;
+};
+
+/** virtio_count() - of @device, if it is a virtio device, else false; any thread */
+bool virtio_count(const struct device *device, struct virtio_counts *counts);
+
 /** virtio_config_changed() - the device changed its config: new generation, interrupt; owner thread */
 void virtio_config_changed(struct virtio_device *device);
 /** virtio_needs_reset() - sets NEEDS_RESET and tells the driver; the device stops until it is reset */

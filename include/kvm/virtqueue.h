@@ -52,6 +52,9 @@ struct virtqueue {
 	unsigned int in_flight;
 	bool broken;			/* the driver broke a rule: nothing more until a reset */
 	struct virtio_request *pool;
+
+	/* counted by that loop, read by anyone (statistics); a reset leaves them */
+	atomic_ulong requests, bytes_read, bytes_written;
 };
 
 /** virtqueue_start() - resolves the rings; -EFAULT if one leaves RAM (the device is then in NEEDS_RESET) */

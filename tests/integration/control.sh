@@ -160,7 +160,39 @@ expect "a SysRq key of two" 2 "$lkvm" debug --sysrq tt "$name"
 expect "stop asks, and waits, and cuts the power" 0 "$lkvm" stop --timeout 1 "$name"
 ended "stop" 0
 
+start "$name" --rng --balloon
+expect "stat" 0 "$lkvm" stat "$name"
+contains "stat" "size                                     16.0M"
+contains "stat" "virtio-rng"
+expect "stat of memory" 0 "$lkvm" stat --memory -n "$name"
+contains "stat of memory" "balloon: to be left                      16.0M"
+expect "stat as JSON" 0 bash -c '"$0" stat --json "$1" | python3 -c "
+import json, sys
+stat = json.load(sys.stdin)
+assert stat[\"memory\"][\"size\"] == 16 << 20 and len(stat[\"exits\"]) == 1, stat
+assert stat[\"vcpus\"] is None or stat[\"vcpus\"][\"exits\"] > 0, stat"' "$lkvm" "$name"
+expect "a balloon" 0 "$lkvm" balloon "$name" 10
+expect "a balloon, inflated" 0 "$lkvm" balloon -i 2 -n "$name"
+contains "a balloon, inflated" "is to keep 8 MiB"
+expect "a balloon as JSON" 0 "$lkvm" balloon --json --deflate 1M "$name"
+contains "a balloon as JSON" '"target": 9437184}'
+expect "a balloon of more than there is" 1 "$lkvm" balloon --inflate 9 -n "$name"
+contains "a balloon of more than there is" "nothing would be left"
+expect "stat on two at once" 2 "$lkvm" stat --watch "$name" "$name"
+timeout 30 "$lkvm" stat --watch "$name" > "$dir/watch" 2>&1 &
+watch=$!
+for _ in $(seq 100); do
+	[ "$(grep -c '^exits' "$dir/watch")" -lt 2 ] || break
+	sleep 0.1
+done
+expect "stop of a watched VM" 0 "$lkvm" stop --force "$name"
+ended "stop of a watched VM" 0
+wait "$watch" || { echo "FAIL stat --watch ends with the VM: status $?: $(cat "$dir/watch")"; failed=1; }
+grep -q '/s$' "$dir/watch" || { echo "FAIL stat --watch says rates: $(cat "$dir/watch")"; failed=1; }
+
 start "$name"
+expect "no balloon" 1 "$lkvm" balloon "$name" 10
+contains "no balloon" "lkvm run --balloon"
 expect "pause" 0 "$lkvm" pause -a
 expect "a paused VM can be stopped" 0 "$lkvm" stop --force --all
 ended "stop of a paused VM" 0

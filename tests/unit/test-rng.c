@@ -45,6 +45,22 @@ START_TEST(requests_are_filled_with_what_differs_each_time)
 }
 END_TEST
 
+START_TEST(requests_and_bytes_are_counted_over_a_reset)
+{
+	struct device not_virtio = { .name = "other" };
+	struct virtio_counts counts;
+
+	ck_assert_uint_eq(ask(64), 64);
+	ck_assert_uint_eq(ask(8), 8);
+	driver_start(0, 1);
+	ck_assert(virtio_count(&driven->device, &counts));
+	ck_assert_uint_eq(counts.requests, 2);
+	ck_assert_uint_eq(counts.bytes_written, 72);
+	ck_assert_uint_eq(counts.bytes_read, 0);
+	ck_assert(!virtio_count(&not_virtio, &counts));
+}
+END_TEST
+
 START_TEST(nothing_is_written_behind_the_length_that_is_said)
 {
 	uint8_t mark[4096];
@@ -114,6 +130,7 @@ static void add_tests(Suite *suite)
 
 	virtio_transport_register(&driver_transport);
 	tcase_add_test(tests, requests_are_filled_with_what_differs_each_time);
+	tcase_add_test(tests, requests_and_bytes_are_counted_over_a_reset);
 	tcase_add_test(tests, nothing_is_written_behind_the_length_that_is_said);
 	tcase_add_test(tests, a_greedy_driver_is_served_at_a_rate_and_the_loop_lives_on);
 	tcase_add_loop_test(tests, a_buffer_outside_memory_stops_the_device_until_reset, 0, (int)ARRAY_SIZE(odd));
