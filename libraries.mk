@@ -41,7 +41,7 @@ endef
 $(call library,required, libaio,  libaio.h,  -laio,     libaio-dev,    disks)
 $(call library,required, zlib,    zlib.h,    -lz,       zlib1g-dev,    compressed kernels and images)
 $(call library,required, jansson, jansson.h, -ljansson, libjansson-dev,QMP and --json)
-$(call library,optional, libzstd, zstd.h,    -lzstd,    libzstd-dev,   images compressed by zstd, disk/decompress-zstd.c)
+$(call library,optional, libzstd, zstd.h,    -lzstd,    libzstd-dev,   images compressed by zstd, disk/compression-zstd.c)
 ifeq ($(ARCH),arm64)
 $(call library,required, libfdt,  libfdt.h,  -lfdt,     libfdt-dev,    the device tree)
 endif

@@ -2,7 +2,7 @@
 /*
  * Compressed clusters: read whole and expanded into one buffer, which stays for the reads that follow.
  */
-#include "disk/decompress.h"
+#include "disk/compression.h"
 #include "disk/qcow2.h"
 #include "kvm/log.h"
 
@@ -38,7 +38,7 @@ int qcow2_decompress(struct qcow2 *q, uint64_t entry)
 		return -ENOMEM;
 	result = disk_file_read(q->file, offset, from, length);
 	if (!result)
-		result = q->decompressor->expand(from, length, q->decompressed, q->cluster_size);
+		result = q->compression->expand(from, length, q->decompressed, q->cluster_size);
 	if (result == -EIO)
 		return qcow2_broken(q, "a compressed cluster that can't be expanded", offset);
 	if (!result)

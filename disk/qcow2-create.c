@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "disk/decompress.h"
+#include "disk/compression.h"
 #include "disk/qcow2.h"
 #include "kvm/log.h"
 #include "kvm/option.h"
@@ -164,7 +164,7 @@ int qcow2_create(struct disk_file *file, const struct image_options *options)
 	struct layout layout = { 0 };
 	int result = layout_make(options, &layout);
 
-	if (!result && options->zstd && !disk_decompressor(1))
+	if (!result && options->zstd && !disk_compression(1))
 		result = log_error(ENOTSUP, "disk '%s': this build has no zstd", options->path);
 	if (result)
 		return result;

@@ -2,7 +2,7 @@
 /* What a qcow2 image's header says of it, by the names that QEMU uses. */
 #include <limits.h>
 
-#include "disk/decompress.h"
+#include "disk/compression.h"
 #include "disk/qcow2.h"
 
 static int set(json_t *object, const char *key, json_t *value)
@@ -40,7 +40,7 @@ int qcow2_describe(struct disk *disk, json_t *facts)
 	if (q->backing_name)
 		failed |= describe_backing(q, facts);
 	failed |= set(data, "compat", json_string(q->version == 3 ? "1.1" : "0.10"));
-	failed |= set(data, "compression-type", json_string(q->decompressor->name));
+	failed |= set(data, "compression-type", json_string(q->compression->name));
 	if (q->version == 3) {
 		failed |= set(data, "lazy-refcounts", json_boolean(q->compatible & 1));
 		failed |= set(data, "refcount-bits", json_integer(1 << q->refcount_order));

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "disk/decompress.h"
+#include "disk/compression.h"
 #include "disk/qcow2.h"
 #include "kvm/log.h"
 
@@ -136,8 +136,8 @@ static int header_check_features(struct qcow2 *q, const uint8_t *table, size_t l
 		return refuse(q, EINVAL, "extended L2 entries with clusters of %u bytes", q->cluster_size);
 	if (!!(q->incompatible & QCOW2_COMPRESSION_TYPE) != !!q->compression_type)
 		return refuse(q, EINVAL, "compression type %u against its feature bit", q->compression_type);
-	q->decompressor = disk_decompressor(q->compression_type);
-	if (!q->decompressor)
+	q->compression = disk_compression(q->compression_type);
+	if (!q->compression)
 		return refuse(q, ENOTSUP, "compressed by %s, which this build can't expand",
 			      q->compression_type == 1 ? "zstd" : "an unknown method");
 	if ((q->incompatible & QCOW2_CORRUPT) && !read_only)

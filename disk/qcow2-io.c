@@ -171,7 +171,7 @@ static void write_planned(struct qcow2_job *job, struct disk_issue *issue)
 
 /* ---- any request ---- */
 
-static int job_begin_writing(struct qcow2 *q)
+int qcow2_begin_writing(struct qcow2 *q)
 {
 	uint8_t none[8] = { 0 };
 	int result = 0;
@@ -236,7 +236,7 @@ static void job_try(struct qcow2_job *job, struct disk_issue *issue)
 
 	disk_job_begin(&job->job);
 	if (job->job.guest->op != DISK_READ)
-		result = job_begin_writing(q);
+		result = qcow2_begin_writing(q);
 	if (!result)
 		result = job_classify(job);
 	q->waiting -= job->waiting;

@@ -117,6 +117,7 @@ static int open_rest(struct qcow2 *q)
 	if (result)
 		return log_errno(result, "disk '%s': its tables can't be read", q->file->path);
 	info->size = ALIGN_DOWN(q->size, 512);
+	q->disk->compress_unit = q->cluster_size;
 	if (!info->size)
 		return log_error(EINVAL, "disk '%s': qcow2: a disk of no size", q->file->path);
 	if (q->disk->direct && q->cluster_size < 4096)
@@ -194,5 +195,6 @@ static const struct disk_format qcow2_format = {
 	.expand = qcow2_expand,
 	.create = qcow2_create,
 	.describe = qcow2_describe,
+	.compress = qcow2_compress,
 };
 DISK_FORMAT(qcow2_format);

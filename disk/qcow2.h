@@ -110,9 +110,10 @@ struct qcow2 {
 	uint64_t bounced;		/* bytes of copy-on-write buffers */
 	bool retrying, ended;		/* the waiting ones are being looked at; one has ended since */
 
-	const struct disk_decompressor *decompressor;
+	const struct disk_compression *compression;
 	uint8_t *decompressed;		/* the cluster that was last expanded */
 	uint64_t decompressed_entry;	/* its L2 entry; 0: none */
+	uint64_t packed_end;		/* where in the file the last one written ends, with room behind it; 0: none */
 	bool complained;		/* one line about a broken image is enough */
 };
 
@@ -203,6 +204,8 @@ int qcow2_broken(struct qcow2 *q, const char *what, uint64_t where);
 void qcow2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *offset, uint64_t *length);
 /** qcow2_decompress() - expands the cluster of @entry into q->decompressed */
 int __must_check qcow2_decompress(struct qcow2 *q, uint64_t entry);
+/** qcow2_compress() - struct disk_format's */
+int __must_check qcow2_compress(struct disk *disk, uint64_t offset, const uint8_t *data, size_t length);
 
 /* ---- for tools (disk/qcow2-create.c, disk/qcow2-describe.c) ---- */
 
@@ -251,6 +254,8 @@ int __must_check qcow2_discard_range(struct qcow2 *q, uint64_t offset, uint64_t 
 /* ---- requests (disk/qcow2-io.c) ---- */
 
 void qcow2_submit(struct disk *disk);
+/** qcow2_begin_writing() - before the first change of an open image */
+int __must_check qcow2_begin_writing(struct qcow2 *q);
 
 static inline uint64_t qcow2_offset_in_cluster(const struct qcow2 *q, uint64_t offset)
 {

@@ -52,7 +52,7 @@ static int printf_like(1, 2) lkvm(const char *format, ...)
 
 static inline bool have_qemu_img(void)
 {
-	return !shell("command -v qemu-img >/dev/null && command -v qemu-io >/dev/null");
+	return !system("command -v qemu-img >/dev/null && command -v qemu-io >/dev/null");
 }
 
 /* For the main() of tests that are nothing without QEMU's programs. */

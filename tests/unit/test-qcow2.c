@@ -2,7 +2,7 @@
 /* disk/qcow2*.c, reading: images that qemu-img made read as qemu-img reads them; what is hostile is refused. */
 #include "tests/unit/disk-driver.h"
 
-#include "disk/decompress.h"
+#include "disk/compression.h"
 
 static bool have_qemu_img(void)
 {
@@ -80,7 +80,7 @@ START_TEST(every_kind_reads_as_qemu_img_reads_it)
 	uint8_t *expected, *seen;
 	uint64_t size, state = 7;
 
-	if (!have_qemu_img() || (strstr(images[_i].what, "zstd") && !disk_decompressor(1)))
+	if (!have_qemu_img() || (strstr(images[_i].what, "zstd") && !disk_compression(1)))
 		return;
 	image_make(images[_i].make);
 	ck_assert_int_eq(shell("qemu-img convert -O raw top.qcow2 expected"), 0);

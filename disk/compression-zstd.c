@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* zstd for compressed clusters. Built where libzstd is. */
 #include <zstd.h>
+#include <zstd_errors.h>
 
-#include "disk/decompress.h"
+#include "disk/compression.h"
 
 /* A frame's window is bounded by the library (128 MiB) unless told; a cluster needs none beyond its own 2 MiB. */
 #define WINDOW_LOG	23
@@ -27,5 +28,14 @@ static int zstd_expand(const uint8_t *from, size_t length, uint8_t *to, size_t t
 	return out.pos == out.size ? 0 : -EIO;
 }
 
-static const struct disk_decompressor zstd_decompressor = { .name = "zstd", .type = 1, .expand = zstd_expand };
-DISK_DECOMPRESSOR(zstd_decompressor);
+static ssize_t zstd_pack(const uint8_t *from, size_t length, uint8_t *to, size_t room)
+{
+	size_t packed = ZSTD_compress(to, room, from, length, ZSTD_CLEVEL_DEFAULT);
+
+	if (!ZSTD_isError(packed))
+		return (ssize_t)packed;
+	return ZSTD_getErrorCode(packed) == ZSTD_error_memory_allocation ? -ENOMEM : 0;
+}
+
+static const struct disk_compression zstd_compression = { .name = "zstd", .type = 1, .expand = zstd_expand, .pack = zstd_pack };
+DISK_COMPRESSION(zstd_compression);
