@@ -76,7 +76,7 @@ static int disk_open_file(struct disk *disk, const struct disk_options *options)
 {
 	const struct disk_file_options file_options = {
 		.path = options->path, .shown = options->shown, .read_only = options->read_only && !options->repair, .direct = options->direct,
-		.beneath = disk->parent ? disk->parent->folder : NULL,
+		.no_flush = options->no_flush, .beneath = disk->parent ? disk->parent->folder : NULL,
 	};
 	int result = disk_file_open(&disk->file, &file_options);
 
@@ -86,6 +86,7 @@ static int disk_open_file(struct disk *disk, const struct disk_options *options)
 	disk->info.block_size = disk->file->block_size;
 	disk->info.physical_block_size = disk->file->physical_block_size;
 	disk->info.read_only = options->read_only;
+	disk->info.write_through = options->write_through;
 	if (options->serial)
 		strncpy(disk->info.serial, options->serial, sizeof(disk->info.serial) - 1);
 	return 0;

@@ -16,24 +16,27 @@ static bool engine_blocks(const struct disk_file *file, const struct disk_reques
 static int engine_tap(struct disk_file *file, const struct disk_request *request)
 {
 	return request->op == DISK_READ ? 0 :
-	       disk_file_change(file, request->op, request->offset, request->length, request->iov, request->iov_count);
+	       disk_file_change(file, request->op, request->offset, request->length, request->iov, request->iov_count,
+				request->fua);
 }
 
 void disk_engine_submit(struct disk_engine *engine, struct disk_file *file, struct disk_request *requests)
 {
 	struct disk_request *next, *list = NULL, **tail = &list;
-	bool refused = false;
+	bool ended = false;
 
 	for (struct disk_request *request = requests; request; request = next) {
-		int result = file->tap ? engine_tap(file, request) : 0;
+		bool for_nothing = file->no_flush && request->op == DISK_FLUSH;
+		int result = file->tap && !for_nothing ? engine_tap(file, request) : 0;
 
 		next = request->next;
 		request->next = NULL;
 		request->file = file;
 		request->bounced = 0;
-		if (result) {
+		request->fua &= !file->no_flush;
+		if (result || for_nothing) {
 			disk_complete(request, result);
-			refused = true;
+			ended = true;
 		} else if (engine_blocks(file, request)) {
 			disk_worker_submit(engine, request);
 		} else {
@@ -43,7 +46,7 @@ void disk_engine_submit(struct disk_engine *engine, struct disk_file *file, stru
 	}
 	if (list)
 		disk_aio_submit(engine, list);
-	if (refused)
+	if (ended)
 		disk_batch_done(engine);
 }
 

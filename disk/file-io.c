@@ -130,7 +130,7 @@ int disk_file_write(struct disk_file *file, uint64_t offset, const void *buffer,
 
 	if (offset > INT64_MAX - length)
 		return -EFBIG;
-	result = disk_file_change(file, DISK_WRITE, offset, length, &iov, 1);
+	result = disk_file_change(file, DISK_WRITE, offset, length, &iov, 1, false);
 	if (!result)
 		result = file->direct ? direct_transfer(file->fd, offset, iov.iov_base, length, true) :
 			 write_all(file->fd, offset, buffer, length);
@@ -188,22 +188,25 @@ int disk_file_discard_now(const struct disk_file *file, uint64_t offset, uint64_
 
 int disk_file_write_zeroes(struct disk_file *file, uint64_t offset, uint64_t length, bool may_unmap)
 {
-	int result = disk_file_change(file, DISK_WRITE_ZEROES, offset, length, NULL, 0);
+	int result = disk_file_change(file, DISK_WRITE_ZEROES, offset, length, NULL, 0, false);
 
 	return result ? result : disk_file_write_zeroes_now(file, offset, length, may_unmap);
 }
 
 int disk_file_discard(struct disk_file *file, uint64_t offset, uint64_t length)
 {
-	int result = disk_file_change(file, DISK_DISCARD, offset, length, NULL, 0);
+	int result = disk_file_change(file, DISK_DISCARD, offset, length, NULL, 0, false);
 
 	return result ? result : disk_file_discard_now(file, offset, length);
 }
 
 int disk_file_flush(struct disk_file *file)
 {
-	int result = disk_file_change(file, DISK_FLUSH, 0, 0, NULL, 0);
+	int result;
 
+	if (file->no_flush)
+		return 0;
+	result = disk_file_change(file, DISK_FLUSH, 0, 0, NULL, 0, false);
 	if (!result && fdatasync(file->fd) < 0)
 		result = -errno;
 	return result;
@@ -217,7 +220,7 @@ int disk_file_resize(struct disk_file *file, uint64_t size)
 		return -ENOTSUP;
 	if (size > INT64_MAX)
 		return -EFBIG;
-	result = disk_file_change(file, DISK_DISCARD, size, 0, NULL, 0);
+	result = disk_file_change(file, DISK_DISCARD, size, 0, NULL, 0, false);
 	if (!result && ftruncate(file->fd, (off_t)size) < 0)
 		result = -errno;
 	if (!result)

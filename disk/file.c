@@ -135,6 +135,7 @@ int disk_file_open(struct disk_file **out, const struct disk_file_options *optio
 	file->fd = -1;
 	file->direct = options->direct;
 	file->read_only = options->read_only;
+	file->no_flush = options->no_flush;
 	file->path = strdup(shown);
 	result = file->path ? file_open(file, options) : log_errno(ENOMEM, "disk '%s'", shown);
 	if (!result)

@@ -12,19 +12,19 @@ struct disk_file;
 
 /**
  * struct disk_file_tap - sees what is about to change a file; for tests that cut the power
- * @change: @op on [@offset, @offset + @length), @iov its data for DISK_WRITE, NULL otherwise; a negative errno
- *          refuses it. A new size comes as DISK_DISCARD of no length at that size.
+ * @change: @op on [@offset, @offset + @length), @iov its data for DISK_WRITE, NULL otherwise, @fua as in struct
+ *          disk_request; a negative errno refuses it. A new size comes as DISK_DISCARD of no length at that size.
  */
 struct disk_file_tap {
 	int (*change)(struct disk_file_tap *tap, enum disk_op op, uint64_t offset, uint64_t length,
-		      const struct iovec *iov, unsigned int iov_count);
+		      const struct iovec *iov, unsigned int iov_count, bool fua);
 };
 
 struct disk_file {
 	/* constant once open */
 	char *path;
 	int fd;
-	bool direct, read_only, block_device;
+	bool direct, read_only, no_flush, block_device;
 	uint32_t block_size;		/* logical */
 	uint32_t physical_block_size;
 	/* owned by the disk's loop */
@@ -38,6 +38,7 @@ struct disk_file_options {
 	const char *shown;		/* what messages call it; NULL: @path */
 	const char *beneath;		/* the real path of the folder it must lie in, or NULL */
 	bool read_only, direct;
+	bool no_flush;			/* whatever is asked to be on the medium is left to the host's own time */
 };
 
 /** disk_file_open() - opens, measures and locks; says one line on failure; changes nothing */
@@ -79,9 +80,9 @@ int __must_check disk_file_discard_now(const struct disk_file *file, uint64_t of
 
 /** disk_file_change() - asks the tap, if there is one */
 static inline int disk_file_change(struct disk_file *file, enum disk_op op, uint64_t offset, uint64_t length,
-				   const struct iovec *iov, unsigned int iov_count)
+				   const struct iovec *iov, unsigned int iov_count, bool fua)
 {
-	return file->tap ? file->tap->change(file->tap, op, offset, length, iov, iov_count) : 0;
+	return file->tap ? file->tap->change(file->tap, op, offset, length, iov, iov_count, fua) : 0;
 }
 
 #endif

@@ -148,7 +148,7 @@ static uint64_t part_add(struct disk_job *job, struct disk_issue *issue, struct 
 void disk_job_part(struct disk_job *job, struct disk_issue *issue, struct disk_file *file, enum disk_op kind, uint64_t offset,
 		   uint64_t length, struct disk_cursor *cursor)
 {
-	struct disk_request io = { .op = kind, .offset = offset, .length = length };
+	struct disk_request io = { .op = kind, .offset = offset, .length = length, .fua = job->fua && kind == DISK_WRITE };
 	uint64_t whole = 0;
 
 	/* Up to the request's very end: its own segments will do. */

@@ -15,6 +15,7 @@ struct disk_job {
 	void (*finish)(struct disk_job *job);
 	unsigned int pending;		/* parts, and one for disk_job_begin() */
 	int result;			/* the first error */
+	bool fua;			/* its writes reach the medium themselves */
 };
 
 /* Parts on their way to the engine: those for one file go together. */

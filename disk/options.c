@@ -16,6 +16,30 @@ static int option_copy(char **to, const char *from)
 	return *to ? 0 : log_errno(ENOMEM, "--disk");
 }
 
+/* By QEMU's names: direct I/O, waiting for the medium at each write, and not waiting for it at all. */
+static const struct { const char *name; bool direct, write_through, no_flush; } caches[] = {
+	{ "writeback", false, false, false }, { "writethrough", false, true, false }, { "none", true, false, false },
+	{ "directsync", true, true, false }, { "unsafe", false, false, true },
+};
+
+static int options_set_cache(struct disk_options *options, const char *name)
+{
+	if (!name)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(caches); i++) {
+		if (strcmp(caches[i].name, name))
+			continue;
+		if (options->direct && !caches[i].direct)
+			return log_error(EUSAGE, "--disk: cache=%s is not direct (leave ',direct' out, or say cache=none or directsync)",
+					 name);
+		options->direct |= caches[i].direct;
+		options->write_through = caches[i].write_through;
+		options->no_flush = caches[i].no_flush;
+		return 0;
+	}
+	return log_error(EUSAGE, "--disk: cache=%s is not known (say writeback, writethrough, none, directsync or unsafe)", name);
+}
+
 static int options_fill(struct disk_options *options, struct keyval *keyval)
 {
 	const char *serial = keyval_get(keyval, "serial");
@@ -23,7 +47,7 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 	int result;
 
 	if (!*keyval->first)
-		return log_error(EUSAGE, "--disk: no image named (say -d FILE[,ro][,direct][,serial=TEXT][,format=raw|qcow2])");
+		return log_error(EUSAGE, "--disk: no image named (say -d FILE[,ro][,cache=MODE][,serial=TEXT][,format=raw|qcow2])");
 	if (backing && strcmp(backing, "any"))
 		return log_error(EUSAGE, "--disk: backing=%s is not known (say backing=any to follow an image of unknown format "
 				 "out of its folder)", backing);
@@ -34,12 +58,14 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 	if (!result)
 		result = keyval_bool(keyval, "disk", "direct", &options->direct);
 	if (!result)
+		result = options_set_cache(options, keyval_get(keyval, "cache"));
+	if (!result)
 		result = option_copy(&options->format, keyval_get(keyval, "format"));
 	if (!result)
 		result = option_copy(&options->serial, serial);
 	if (!result)
 		result = option_copy(&options->path, keyval->first);
-	return result ? result : keyval_done(keyval, "disk", "ro, direct, serial=, format=, backing=any");
+	return result ? result : keyval_done(keyval, "disk", "ro, direct, cache=, serial=, format=, backing=any");
 }
 
 int disk_options_parse(struct disk_options *options, const char *text)

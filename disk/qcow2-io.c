@@ -101,7 +101,8 @@ static void job_finish(struct disk_job *base)
 
 	if (job->planned)
 		result = qcow2_plan_end(q, &job->plan, result);
-	if (!result && guest->op == DISK_WRITE && guest->fua)
+	/* Data that was written in place is there; its entry may be not. */
+	if (!result && guest->fua && guest->op != DISK_READ && (!base->fua || qcow2_maps_dirty(q)))
 		result = qcow2_write_back(q);
 	job_leave(job);
 	free(job->iov);
@@ -119,6 +120,7 @@ static void write_in_place(struct qcow2_job *job, struct disk_issue *issue)
 	struct disk_cursor cursor = disk_cursor_of(guest);
 	uint64_t offset = guest->offset, left = guest->length;
 
+	job->job.fua = guest->fua;
 	while (left && !job->job.result) {
 		struct qcow2_run run;
 

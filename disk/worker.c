@@ -27,17 +27,15 @@ struct disk_worker {
 static int worker_do(const struct disk_request *request)
 {
 	const struct disk_file *file = request->file;
+	int result = 0;
 
-	switch (request->op) {
-	case DISK_DISCARD:
-		return disk_file_discard_now(file, request->offset, request->length);
-	case DISK_WRITE_ZEROES:
-		return disk_file_write_zeroes_now(file, request->offset, request->length, request->may_unmap);
-	case DISK_FLUSH:
-		return fdatasync(file->fd) < 0 ? -errno : 0;
-	default:
-		return -EINVAL;
-	}
+	if (request->op == DISK_DISCARD)
+		result = disk_file_discard_now(file, request->offset, request->length);
+	else if (request->op == DISK_WRITE_ZEROES)
+		result = disk_file_write_zeroes_now(file, request->offset, request->length, request->may_unmap);
+	if (result || (request->op != DISK_FLUSH && !request->fua))
+		return result;
+	return fdatasync(file->fd) < 0 ? -errno : 0;
 }
 
 static void *worker_thread(void *opaque)

@@ -36,11 +36,21 @@ struct blk_request {
 struct blk {
 	struct virtio_device device;
 	struct disk *disk;
-	struct virtio_blk_config config;	/* constant once added */
+	struct virtio_blk_config config;	/* constant once added, but for wce */
+	_Atomic uint8_t write_back;		/* config's wce: the driver may change it */
 	struct blk_request *pool;
 	struct virtqueue *pushed;		/* has completions that the driver wasn't told of */
 	struct blk *next;
 };
+
+/*
+ * VirtIO 1.3, 5.2.5: a driver that can't flush, or said that it doesn't want to, has each change on the medium when
+ * it is done. One that flushes and doesn't know of the choice gets what the disk's own options say.
+ */
+static bool blk_writes_through(const struct blk *blk)
+{
+	return !virtio_has_feature(&blk->device, VIRTIO_BLK_F_FLUSH) || !atomic_load(&blk->write_back);
+}
 
 /* ---- requests ---- */
 
@@ -147,7 +157,7 @@ static uint8_t blk_read_write(struct blk_request *request, uint64_t sector, bool
 	io->op = write ? DISK_WRITE : DISK_READ;
 	io->length = write ? req->readable_bytes : req->writable_bytes;
 	io->offset = sector * SECTOR;
-	io->fua = false;
+	io->fua = write && blk_writes_through(request->blk);
 	if (!blk_range_ok(request->blk, sector, io->length) || (write && disk_info(request->blk->disk)->read_only))
 		return VIRTIO_BLK_S_IOERR;
 	if (!io->length)
@@ -184,6 +194,7 @@ static uint8_t blk_discard(struct blk_request *request, bool zeroes)
 	io->op = zeroes ? DISK_WRITE_ZEROES : DISK_DISCARD;
 	io->offset = sector * SECTOR;
 	io->length = length;
+	io->fua = blk_writes_through(request->blk);
 	io->may_unmap = flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
 	disk_queue(request->blk->disk, io);
 	return UINT8_MAX;
@@ -212,6 +223,7 @@ static uint8_t blk_execute(struct blk_request *request, const struct virtio_blk_
 	case VIRTIO_BLK_T_FLUSH:
 		request->io.op = DISK_FLUSH;
 		request->io.length = request->io.offset = 0;
+		request->io.fua = false;
 		disk_queue(request->blk->disk, &request->io);
 		return UINT8_MAX;
 	case VIRTIO_BLK_T_DISCARD:
@@ -274,7 +286,28 @@ static void blk_handle_queue(struct virtio_device *device, struct virtqueue *vq)
 
 static void blk_config_read(struct virtio_device *device, size_t offset, void *buffer, size_t size)
 {
-	memcpy(buffer, (char *)&container_of(device, struct blk, device)->config + offset, size);
+	const struct blk *blk = container_of(device, struct blk, device);
+	struct virtio_blk_config config = blk->config;
+
+	config.wce = atomic_load(&blk->write_back);
+	memcpy(buffer, (char *)&config + offset, size);
+}
+
+static void blk_config_write(struct virtio_device *device, size_t offset, const void *buffer, size_t size)
+{
+	struct blk *blk = container_of(device, struct blk, device);
+	size_t wce = offsetof(struct virtio_blk_config, wce);
+
+	if (virtio_has_feature(device, VIRTIO_BLK_F_CONFIG_WCE) && offset <= wce && wce - offset < size)
+		atomic_store(&blk->write_back, !!((const uint8_t *)buffer)[wce - offset]);
+}
+
+/* 5.2.5.2: without a flush there is nothing to write back by. */
+static int blk_start(struct virtio_device *device)
+{
+	if (!virtio_has_feature(device, VIRTIO_BLK_F_FLUSH))
+		atomic_store(&container_of(device, struct blk, device)->write_back, 0);
+	return 0;
 }
 
 static void blk_reset(struct virtio_device *device)
@@ -287,12 +320,28 @@ static void blk_reset(struct virtio_device *device)
 		blk->pool = request->next;
 		free(request);
 	}
+	atomic_store(&blk->write_back, !disk_info(blk->disk)->write_through);
 }
 
 static int blk_quiesce(struct virtio_device *device)
 {
 	disk_drain(container_of(device, struct blk, device)->disk);
 	return 0;
+}
+
+static const struct state_field blk_fields[] = {
+	STATE_U8_MAX(struct blk, write_back, 1),
+};
+STATE_TABLE(blk_table, "virtio-blk", 1, blk_fields);
+
+static void blk_save(struct virtio_device *device, struct state_writer *writer)
+{
+	state_save(writer, &blk_table, container_of(device, struct blk, device));
+}
+
+static int blk_load(struct virtio_device *device, struct state_reader *reader)
+{
+	return state_load(reader, &blk_table, container_of(device, struct blk, device));
 }
 
 static const struct virtio_device_ops blk_ops = {
@@ -304,8 +353,12 @@ static const struct virtio_device_ops blk_ops = {
 	.config_size	= sizeof(struct virtio_blk_config),
 	.handle_queue	= blk_handle_queue,
 	.config_read	= blk_config_read,
+	.config_write	= blk_config_write,
+	.start		= blk_start,
 	.reset		= blk_reset,
 	.quiesce	= blk_quiesce,
+	.save		= blk_save,
+	.load		= blk_load,
 };
 
 static void blk_fill_config(struct blk *blk, const struct disk_info *info)
@@ -323,8 +376,9 @@ static void blk_fill_config(struct blk *blk, const struct disk_info *info)
 	config->max_write_zeroes_sectors = htole32(DISCARD_SECTORS);
 	config->max_write_zeroes_seg = htole32(1);
 	config->write_zeroes_may_unmap = 1;
+	atomic_store(&blk->write_back, !info->write_through);
 	blk->device.features_offered = BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_TOPOLOGY) |
-				       BIT(VIRTIO_BLK_F_FLUSH) | (info->read_only ? BIT(VIRTIO_BLK_F_RO) : 0) |
+				       BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_CONFIG_WCE) | (info->read_only ? BIT(VIRTIO_BLK_F_RO) : 0) |
 				       (info->discard ? BIT(VIRTIO_BLK_F_DISCARD) : 0) |
 				       (info->write_zeroes ? BIT(VIRTIO_BLK_F_WRITE_ZEROES) : 0);
 }

@@ -28,7 +28,7 @@ struct disk_request {
 	uint64_t length;		/* bytes; READ and WRITE: the sum of @iov */
 	const struct iovec *iov;
 	unsigned int iov_count;
-	bool fua;			/* WRITE: on the medium before it is done */
+	bool fua;			/* a change: on the medium before it is done */
 	bool may_unmap;			/* WRITE_ZEROES: may free the space */
 	/** @done: 0 or negative errno; on the disk's loop; may submit again */
 	void (*done)(struct disk_request *request, int result);
@@ -47,16 +47,19 @@ struct disk_info {
 	uint32_t block_size;		/* logical: 512 or 4096 */
 	uint32_t physical_block_size;
 	bool read_only;
+	bool write_through;		/* changes are wanted with fua, whatever the guest says */
 	bool discard, write_zeroes;
 	char serial[21];		/* "" unless serial= was given */
 };
 
-/** struct disk_options - one -d argument: "image[,ro][,direct][,serial=S][,format=F][,backing=any]" */
+/** struct disk_options - one -d argument: "image[,ro][,direct][,cache=C][,serial=S][,format=F][,backing=any]" */
 struct disk_options {
 	char *path;
 	char *format;			/* NULL: probe */
 	char *serial;
 	bool read_only, direct;
+	bool write_through;		/* see struct disk_info */
+	bool no_flush;			/* nothing waits for the medium: a power cut may cost the image */
 	bool backing_any;		/* an image whose format was probed may refer to files in other folders */
 	/* of tools (kvm/image.h), not of -d */
 	bool alone;			/* leaves out what lies behind the image: its clusters there are holes */

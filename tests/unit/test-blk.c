@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "disk/engine.h"
+#include "disk/file.h"
 #include "kvm/disk.h"
 #include "tests/unit/virtio-driver.h"
 
@@ -67,6 +69,16 @@ static void setup_read_only(void)
 static void setup_direct(void)
 {
 	machine(",direct");
+}
+
+static void setup_through(void)
+{
+	machine(",cache=writethrough");
+}
+
+static void setup_unsafe(void)
+{
+	machine(",cache=unsafe");
 }
 
 static void teardown(void)
@@ -359,12 +371,113 @@ START_TEST(nothing_is_written_to_the_guest_behind_a_reset)
 }
 END_TEST
 
+/* ---- what reaches the medium ---- */
+
+static atomic_uint tap_fua, tap_flushes;
+
+static int tap_change(struct disk_file_tap *tap, enum disk_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
+		      unsigned int iov_count, bool fua)
+{
+	(void)tap, (void)offset, (void)length, (void)iov, (void)iov_count;
+	atomic_fetch_add(&tap_fua, fua);
+	atomic_fetch_add(&tap_flushes, op == DISK_FLUSH);
+	return 0;
+}
+
+static struct disk_file_tap tap = { .change = tap_change };
+
+/* Writes, zeroes and discards, then a flush: how many waited for the medium. */
+static void changes_wait(unsigned int fua, unsigned int flushes)
+{
+	atomic_store(&tap_fua, 0);
+	atomic_store(&tap_flushes, 0);
+	disks_get(kvm, 0)->file->tap = &tap;
+	fill_data(0x5a, 1024);
+	ck_assert_uint_eq(ask(VIRTIO_BLK_T_OUT, 200, 1024, false), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(ask_range(VIRTIO_BLK_T_WRITE_ZEROES, 16, 8, 0), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(ask_range(VIRTIO_BLK_T_DISCARD, 64, 64, 0), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(atomic_load(&tap_fua), fua);
+	ck_assert_uint_eq(ask(VIRTIO_BLK_T_IN, 200, 512, true), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(ask(VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(atomic_load(&tap_fua), fua);
+	ck_assert_uint_eq(atomic_load(&tap_flushes), flushes);
+	ck_assert_uint_eq(file_byte(200 * 512), 0x5a);
+	disks_get(kvm, 0)->file->tap = NULL;
+}
+
+static uint8_t read_wce(void)
+{
+	uint8_t wce = 0xff;
+
+	virtio_config_read(driven, offsetof(struct virtio_blk_config, wce), &wce, 1);
+	return wce;
+}
+
+static void write_wce(uint8_t wce)
+{
+	virtio_config_write(driven, offsetof(struct virtio_blk_config, wce), &wce, 1);
+}
+
+START_TEST(a_driver_chooses_whether_writes_wait_for_the_medium)
+{
+	ck_assert_uint_eq(read_wce(), 1);
+	changes_wait(0, 1);
+	write_wce(0);
+	ck_assert_uint_eq(read_wce(), 0);
+	changes_wait(3, 1);
+	/* the choice is saved; whatever else is written there is yes or no */
+	board_save_load(kvm, "virtio-blk0");
+	driver_start(0, 1);
+	ck_assert_uint_eq(read_wce(), 1);
+	write_wce(0);
+	write_wce(0xff);
+	ck_assert_uint_eq(read_wce(), 1);
+	changes_wait(0, 1);
+}
+END_TEST
+
+START_TEST(a_driver_that_does_not_flush_has_its_writes_on_the_medium)
+{
+	driver_start(BIT(VIRTIO_BLK_F_FLUSH), 1);
+	ck_assert_uint_eq(read_wce(), 0);
+	changes_wait(3, 1);
+	driver_start(BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_CONFIG_WCE), 1);
+	write_wce(1);
+	ck_assert_uint_eq(read_wce(), 0);
+	changes_wait(3, 1);
+	driver_start(BIT(VIRTIO_BLK_F_CONFIG_WCE), 1);
+	changes_wait(0, 1);
+}
+END_TEST
+
+START_TEST(write_through_is_for_drivers_that_do_not_choose_too)
+{
+	ck_assert_uint_eq(read_wce(), 0);
+	changes_wait(3, 1);
+	driver_start(BIT(VIRTIO_BLK_F_CONFIG_WCE), 1);
+	changes_wait(3, 1);
+	driver_start(0, 1);
+	write_wce(1);
+	changes_wait(0, 1);
+}
+END_TEST
+
+START_TEST(unsafe_waits_for_nothing)
+{
+	changes_wait(0, 0);
+	ck_assert_int_eq(disk_file_flush(disks_get(kvm, 0)->file), 0);
+	ck_assert_uint_eq(atomic_load(&tap_flushes), 0);
+}
+END_TEST
+
 static void add_tests(Suite *suite)
 {
 	TCase *tests = suite_case(suite, "drivers", setup, teardown);
 	TCase *hostile = suite_case(suite, "hostile", setup, teardown);
 	TCase *read_only = suite_case(suite, "read-only", setup_read_only, teardown);
 	TCase *direct = suite_case(suite, "direct", setup_direct, teardown);
+	TCase *through = suite_case(suite, "write-through", setup_through, teardown);
+	TCase *unsafe = suite_case(suite, "unsafe", setup_unsafe, teardown);
 
 	virtio_transport_register(&driver_transport);
 	tcase_add_test(tests, reads_writes_and_flushes_reach_the_file);
@@ -379,6 +492,10 @@ static void add_tests(Suite *suite)
 	tcase_add_test(hostile, unknown_types_and_flags_are_unsupported);
 	tcase_add_loop_test(hostile, a_request_without_shape_stops_the_device_until_reset, 0, (int)ARRAY_SIZE(shapeless));
 	tcase_add_test(read_only, a_read_only_disk_stays_as_it_is);
+	tcase_add_test(tests, a_driver_chooses_whether_writes_wait_for_the_medium);
+	tcase_add_test(tests, a_driver_that_does_not_flush_has_its_writes_on_the_medium);
+	tcase_add_test(through, write_through_is_for_drivers_that_do_not_choose_too);
+	tcase_add_test(unsafe, unsafe_waits_for_nothing);
 	tcase_add_test(direct, reads_writes_and_flushes_reach_the_file);
 	tcase_add_test(direct, headers_and_data_may_be_cut_anywhere);
 	tcase_add_test(direct, nothing_is_written_to_the_guest_behind_a_reset);

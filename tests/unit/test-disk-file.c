@@ -138,9 +138,9 @@ START_TEST(a_file_outside_the_folder_it_must_lie_in_is_refused)
 END_TEST
 
 static int refuse_writes(struct disk_file_tap *tap, enum disk_op op, uint64_t offset, uint64_t length,
-			 const struct iovec *iov, unsigned int iov_count)
+			 const struct iovec *iov, unsigned int iov_count, bool fua)
 {
-	(void)tap, (void)offset, (void)length, (void)iov, (void)iov_count;
+	(void)tap, (void)offset, (void)length, (void)iov, (void)iov_count, (void)fua;
 	return op == DISK_WRITE ? -ENOSPC : 0;
 }
 

@@ -199,6 +199,33 @@ START_TEST(what_is_no_image_is_refused_by_what_it_is)
 }
 END_TEST
 
+static const struct { const char *text, *because; bool direct, write_through, no_flush; } caches[] = {
+	{ "/i", NULL, false, false, false },
+	{ "/i,cache=writeback", NULL, false, false, false },
+	{ "/i,cache=writethrough", NULL, false, true, false },
+	{ "/i,cache=none", NULL, true, false, false },
+	{ "/i,cache=none,direct", NULL, true, false, false },
+	{ "/i,cache=directsync", NULL, true, true, false },
+	{ "/i,cache=unsafe", NULL, false, false, true },
+	{ "/i,cache=unsafe,direct", "is not direct", false, false, false },
+	{ "/i,cache=", "is not known", false, false, false },
+	{ "/i,cache=fast", "is not known", false, false, false },
+};
+
+START_TEST(cache_modes_have_qemu_s_names)
+{
+	struct disk_options options;
+	int result = disk_options_parse(&options, caches[_i].text);
+
+	ck_assert_int_eq(result, caches[_i].because ? -EUSAGE : 0);
+	ck_assert(!caches[_i].because || strstr(said, caches[_i].because));
+	ck_assert_int_eq(options.direct, caches[_i].direct);
+	ck_assert_int_eq(options.write_through, caches[_i].write_through);
+	ck_assert_int_eq(options.no_flush, caches[_i].no_flush);
+	disk_options_free(&options);
+}
+END_TEST
+
 static const struct { const char *name, *magic; size_t offset, length; } foreign[] = {
 	{ "qcow2", "QFI\xfb\0\0\0\3", 0, 8 }, { "VMDK", "KDMV", 0, 4 }, { "VMDK", "# Disk DescriptorFile", 0, 21 },
 	{ "VHDX", "vhdxfile", 0, 8 }, { "VHD", "conectix", 0, 8 }, { "LUKS", "LUKS\xba\xbe", 0, 6 },
@@ -452,6 +479,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(opening, raw_image_has_its_file_s_size);
 	tcase_add_test(opening, odd_tail_stays_out_of_sight);
 	tcase_add_test(opening, what_is_no_image_is_refused_by_what_it_is);
+	tcase_add_loop_test(opening, cache_modes_have_qemu_s_names, 0, (int)ARRAY_SIZE(caches));
 	tcase_add_loop_test(opening, foreign_image_is_refused_by_name_unless_called_raw, 0, (int)ARRAY_SIZE(foreign));
 	tcase_add_test(opening, refusal_changes_nothing_on_disk);
 	tcase_add_test(opening, read_only_file_wants_ro);

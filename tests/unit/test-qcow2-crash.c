@@ -14,12 +14,13 @@
 
 /* ---- the record ---- */
 
-enum happening { FILE_WRITE, FILE_ZEROES, FILE_RESIZE, FILE_FLUSH, GUEST_VALUES, GUEST_FLUSHED };
+enum happening { FILE_WRITE, FILE_ZEROES, FILE_RESIZE, FILE_FLUSH, GUEST_VALUES, GUEST_FLUSHED, GUEST_THROUGH };
 
 struct event {
 	enum happening what;
 	uint64_t at, length;
 	uint8_t *data;			/* GUEST_VALUES: a value for each sector */
+	bool fua, durable;		/* durable: that, and the guest's request was done */
 };
 
 static struct event *events;
@@ -31,12 +32,12 @@ static struct event *happen(enum happening what, uint64_t at, uint64_t length)
 		event_room = event_room ? 2 * event_room : 1024;
 		events = realloc(events, event_room * sizeof(events[0]));
 	}
-	events[event_count] = (struct event){ what, at, length, NULL };
+	events[event_count] = (struct event){ .what = what, .at = at, .length = length };
 	return &events[event_count++];
 }
 
 static int record(struct disk_file_tap *tap, enum disk_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
-		  unsigned int iov_count)
+		  unsigned int iov_count, bool fua)
 {
 	struct event *event;
 
@@ -46,6 +47,7 @@ static int record(struct disk_file_tap *tap, enum disk_op op, uint64_t offset, u
 	} else if (op == DISK_WRITE) {
 		event = happen(FILE_WRITE, offset, length);
 		event->data = malloc(length);
+		event->fua = fua;
 		for (unsigned int i = 0, at = 0; i < iov_count; at += (unsigned int)iov[i].iov_len, i++)
 			memcpy(event->data + at, iov[i].iov_base, iov[i].iov_len);
 	} else {
@@ -69,19 +71,27 @@ static void guest_values(uint64_t at, uint64_t length)
 	memcpy(event->data, &guest[at / 512], length / 512 * 4);
 }
 
-static void guest_write(uint64_t at, uint64_t length, uint32_t value)
+static void guest_write(uint64_t at, uint64_t length, uint32_t value, bool fua)
 {
 	static uint32_t data[DISK_BYTES / 4];
+	const struct iovec iov = { data, length };
+	struct driver_request request;
 
 	for (uint64_t i = 0; i < length / 4; i++)
 		data[i] = value;
 	for (uint64_t i = 0; i < length / 512; i++)
 		guest[at / 512 + i] = value;
 	guest_values(at, length);
-	ck_assert_int_eq(driver_run(DISK_WRITE, at, data, length), 0);
+	driver_queue(&request, DISK_WRITE, at, length, &iov, 1);
+	request.io.fua = fua;
+	disk_submit(driver_disk);
+	disk_drain(driver_disk);
+	ck_assert_int_eq(request.result, 0);
+	if (fua)
+		happen(GUEST_THROUGH, at, length);
 }
 
-static void guest_zero(uint64_t at, uint64_t length, bool discard, bool may_unmap)
+static void guest_zero(uint64_t at, uint64_t length, bool discard, bool may_unmap, bool fua)
 {
 	static uint32_t data[DISK_BYTES / 4];
 	struct driver_request request;
@@ -90,9 +100,12 @@ static void guest_zero(uint64_t at, uint64_t length, bool discard, bool may_unma
 	guest_values(at, length);
 	driver_queue(&request, discard ? DISK_DISCARD : DISK_WRITE_ZEROES, at, length, NULL, 0);
 	request.io.may_unmap = may_unmap;
+	request.io.fua = fua;
 	disk_submit(driver_disk);
 	disk_drain(driver_disk);
 	ck_assert_int_eq(request.result, 0);
+	if (fua && !discard)
+		happen(GUEST_THROUGH, at, length);
 	if (!discard)
 		return;
 	/* What a discard leaves is the disk's choice. */
@@ -102,19 +115,22 @@ static void guest_zero(uint64_t at, uint64_t length, bool discard, bool may_unma
 	guest_values(at, length);
 }
 
-static void run(uint64_t *state, unsigned int steps)
+/* @through: now and then, for one request */
+static void run(uint64_t *state, unsigned int steps, bool through)
 {
 	for (unsigned int i = 0; i < steps; i++) {
 		uint32_t kind = random_next(state) % 20;
 		uint64_t at = random_next(state) % SECTORS, room = SECTORS - at, length = random_next(state) % 24 + 1;
 
+		bool fua = through && random_next(state) % 3 == 0;
+
 		if (kind == 0)
 			length = 200;
 		length = MIN(length, room) * 512;
 		if (kind < 12) {
-			guest_write(at * 512, length, i + 1000);
+			guest_write(at * 512, length, i + 1000, fua);
 		} else if (kind < 16) {
-			guest_zero(at * 512, length, kind < 14, kind & 1);
+			guest_zero(at * 512, length, kind < 14, kind & 1, fua);
 		} else {
 			ck_assert_int_eq(driver_run(DISK_FLUSH, 0, NULL, 0), 0);
 			happen(GUEST_FLUSHED, 0, 0);
@@ -183,9 +199,9 @@ static void allow(uint64_t sector, uint32_t value)
 	allowed[sector][allowed_count[sector]++] = value;
 }
 
-static void allow_flushed(void)
+static void allow_latest(uint64_t at, uint64_t length)
 {
-	for (uint64_t i = 0; i < SECTORS; i++) {
+	for (uint64_t i = at / 512; i < (at + length) / 512; i++) {
 		allowed_count[i] = 0;
 		allow(i, latest[i]);
 	}
@@ -229,7 +245,7 @@ static void check_cut(const struct medium *durable, size_t first, size_t cut, en
 	memcpy(medium.bytes, durable->bytes, durable->size);
 	for (size_t i = first; i <= cut; i++)
 		if (events[i].what <= FILE_RESIZE)
-			medium_apply(&medium, &events[i], luck, state);
+			medium_apply(&medium, &events[i], events[i].durable ? EVERYTHING : luck, state);
 	image->size = medium.size;
 	qcow2_image_check(image);
 	ck_assert_msg(!image->wrong[0], "cut at event %zu (%d): %s", cut, luck, image->wrong);
@@ -249,7 +265,12 @@ static void cut_everywhere(struct medium *durable, uint64_t *state, struct qcow2
 				allow(event->at / 512 + i, latest[event->at / 512 + i]);
 			}
 		} else if (event->what == GUEST_FLUSHED) {
-			allow_flushed();
+			allow_latest(0, DISK_BYTES);
+			check_cut(durable, first, cut, NOTHING, state, image);
+		} else if (event->what == GUEST_THROUGH) {
+			allow_latest(event->at, event->length);
+			for (size_t i = first; i < cut; i++)
+				events[i].durable = events[i].fua;
 			check_cut(durable, first, cut, NOTHING, state, image);
 		} else if (event->what == FILE_FLUSH) {
 			for (; first < cut; first++)
@@ -320,10 +341,10 @@ START_TEST(a_power_cut_at_any_write_costs_leaks_at_most)
 	allowed = calloc(SECTORS, sizeof(allowed[0]));
 	for (uint64_t i = 0; i < SECTORS; i++)
 		latest[i] = guest[i] = seen[i * 128];
-	allow_flushed();
+	allow_latest(0, DISK_BYTES);
 	driver_disk->file->tap = &tap;
 
-	run(&state, 120);
+	run(&state, 120, (size_t)_i >= ARRAY_SIZE(images));
 	driver_close();
 
 	cut_everywhere(&durable, &state, &image);
