@@ -60,6 +60,7 @@ static struct config *make_config(const char *name)
 {
 	static const char *const settings[][2] = {
 		{ "boot", "flat" }, { "mem", "16M" }, { "cpus", "2" }, { "rng", "true" }, { "console", "virtio" },
+		{ "balloon", "true" }, { "pvpanic", "true" }, { "watchdog", "reset" },
 	};
 	struct config *config;
 	char option[80];
