@@ -5,11 +5,10 @@
  *
  * One byte: a read tells which events are known, a write is events. A panic ends the VM with the status that a panic
  * has, also when the kernel would have stood still for ever. A kernel that is going to start a crash kernel is let
- * do so; clients hear of it. Writes come on vCPU threads.
+ * do so; clients hear of it. Writes come on vCPU threads. Nothing is kept: config space is the bus's to reset and save.
  */
 
 #include "kvm/control.h"
-#include "kvm/device.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
 #include "kvm/pci.h"
@@ -26,7 +25,7 @@
 static const char pvpanic_key[] = "pvpanic";
 
 struct pvpanic {
-	struct device device;
+	struct kvm *kvm;
 	struct pci_device pci;
 	struct region region;
 	struct event_work crash_work;
@@ -36,7 +35,7 @@ static void pvpanic_crash_loaded(struct event_work *work)
 {
 	struct pvpanic *pvpanic = container_of(work, struct pvpanic, crash_work);
 
-	control_event(pvpanic->device.kvm, "GUEST_CRASHLOADED", json_pack("{s:s}", "action", "run"));
+	control_event(pvpanic->kvm, "GUEST_CRASHLOADED", json_pack("{s:s}", "action", "run"));
 }
 
 static uint64_t pvpanic_read(struct pvpanic *pvpanic, uint64_t offset, unsigned int size)
@@ -48,7 +47,7 @@ static uint64_t pvpanic_read(struct pvpanic *pvpanic, uint64_t offset, unsigned 
 
 static void pvpanic_write(struct pvpanic *pvpanic, uint64_t offset, uint64_t value, unsigned int size)
 {
-	struct kvm *kvm = pvpanic->device.kvm;
+	struct kvm *kvm = pvpanic->kvm;
 
 	(void)size;
 	if (offset)
@@ -62,37 +61,11 @@ static void pvpanic_write(struct pvpanic *pvpanic, uint64_t offset, uint64_t val
 }
 IO_OPS(pvpanic_io_ops, struct pvpanic, pvpanic_read, pvpanic_write, 1, 1);
 
-/* Nothing is kept: config space is the bus's to reset, save and load. */
-static void pvpanic_reset(struct device *device)
-{
-	(void)device;
-}
-
-static void pvpanic_save(struct device *device, struct state_writer *writer)
-{
-	(void)device;
-	(void)writer;
-}
-
-static int pvpanic_load(struct device *device, struct state_reader *reader)
-{
-	(void)device;
-	(void)reader;
-	return 0;
-}
-
-static const struct device_ops pvpanic_ops = {
-	.reset = pvpanic_reset,
-	.save = pvpanic_save,
-	.load = pvpanic_load,
-};
-
 static void pvpanic_exit(struct kvm *kvm)
 {
 	struct pvpanic *pvpanic = kvm_get_state(kvm, pvpanic_key);
 
 	pci_device_del(&pvpanic->pci);
-	device_del(&pvpanic->device);
 	event_work_cancel(&pvpanic->crash_work);
 	/* Taking state away can't fail: only a new key needs memory. */
 	if (!kvm_set_state(kvm, pvpanic_key, NULL))
@@ -101,10 +74,8 @@ static void pvpanic_exit(struct kvm *kvm)
 
 static int pvpanic_add(struct kvm *kvm, struct pvpanic *pvpanic)
 {
-	int result = device_add(kvm, &pvpanic->device, &pvpanic_ops, "pvpanic");
+	int result;
 
-	if (result)
-		return result;
 	pvpanic->pci = (struct pci_device){
 		.name = "pvpanic", .vendor_id = PVPANIC_VENDOR, .device_id = PVPANIC_DEVICE,
 		.subsystem_vendor_id = PVPANIC_VENDOR, .subsystem_id = PVPANIC_DEVICE, .class_code = PVPANIC_CLASS,
@@ -112,13 +83,10 @@ static int pvpanic_add(struct kvm *kvm, struct pvpanic *pvpanic)
 	};
 	result = pci_device_add(pci_bus(kvm), &pvpanic->pci, -1, 0, 0);
 	if (result)
-		goto no_pci;
+		return result;
 	result = kvm_set_state(kvm, pvpanic_key, pvpanic);
-	if (!result)
-		return 0;
-	pci_device_del(&pvpanic->pci);
-no_pci:
-	device_del(&pvpanic->device);
+	if (result)
+		pci_device_del(&pvpanic->pci);
 	return result;
 }
 
@@ -134,6 +102,7 @@ static int pvpanic_init(struct kvm *kvm)
 	pvpanic = calloc(1, sizeof(*pvpanic));
 	if (!pvpanic)
 		return log_errno(ENOMEM, "pvpanic");
+	pvpanic->kvm = kvm;
 	event_work_init(kvm->loop, &pvpanic->crash_work, pvpanic_crash_loaded);
 	region_init_io(&pvpanic->region, "pvpanic", &pvpanic_io_ops, pvpanic, PVPANIC_BAR_SIZE);
 	result = pvpanic_add(kvm, pvpanic);
