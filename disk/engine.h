@@ -60,6 +60,14 @@ struct disk_extent {
 	uint32_t skip;			/* COMPRESSED: bytes of the expanded unit in front of the range */
 };
 
+/* Snapshots inside an image; for tools. A name that none has is tried as a number. */
+struct disk_snapshots {
+	int (*list)(struct disk *disk, json_t *list);
+	int (*create)(struct disk *disk, const char *name);
+	int (*apply)(struct disk *disk, const char *name);
+	int (*delete)(struct disk *disk, const char *name);
+};
+
 /**
  * struct disk_format - one image format, registered by DISK_FORMAT()
  * @probe: how surely @head (the first @length bytes) is of this format: 0 not, higher is surer
@@ -90,6 +98,7 @@ struct disk_format {
 	int (*resize)(struct disk *disk, uint64_t size);
 	int (*check)(struct disk *disk, bool repair, struct image_check *found);
 	int (*compress)(struct disk *disk, uint64_t offset, const uint8_t *data, size_t length);
+	const struct disk_snapshots *snapshots;		/* NULL: it has none */
 };
 
 struct disk_format_item {

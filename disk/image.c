@@ -181,6 +181,42 @@ int image_resize(struct image *image, uint64_t size, bool shrink)
 	return size == disk->info.size ? 0 : disk->format->resize(disk, size);
 }
 
+static const struct disk_snapshots *snapshots_of(const struct disk *disk)
+{
+	if (!disk->format->snapshots)
+		log_error(ENOTSUP, "disk '%s': %s images have no snapshots inside (qcow2 ones do)", disk->file->path, disk->format->name);
+	return disk->format->snapshots;
+}
+
+json_t *image_snapshots(struct image *image)
+{
+	const struct disk_snapshots *snapshots = snapshots_of(image->disk);
+	json_t *list = snapshots ? json_array() : NULL;
+
+	if (list && !snapshots->list(image->disk, list))
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
+int image_snapshot(struct image *image, enum image_snapshot_change change, const char *name)
+{
+	const struct disk_snapshots *snapshots = snapshots_of(image->disk);
+
+	if (!snapshots)
+		return -ENOTSUP;
+	if (!*name || strlen(name) > 255)
+		return log_error(EUSAGE, "'%s' is no name of a snapshot (1 to 255 bytes)", name);
+	switch (change) {
+	case IMAGE_SNAPSHOT_CREATE:
+		return snapshots->create(image->disk, name);
+	case IMAGE_SNAPSHOT_APPLY:
+		return snapshots->apply(image->disk, name);
+	default:
+		return snapshots->delete(image->disk, name);
+	}
+}
+
 int image_check(struct image *image, bool repair, struct image_check *found)
 {
 	struct disk *disk = image->disk;

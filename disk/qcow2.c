@@ -196,5 +196,6 @@ static const struct disk_format qcow2_format = {
 	.create = qcow2_create,
 	.describe = qcow2_describe,
 	.compress = qcow2_compress,
+	.snapshots = &qcow2_snapshot_operations,
 };
 DISK_FORMAT(qcow2_format);

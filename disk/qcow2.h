@@ -42,6 +42,7 @@ enum {
 	QCOW2_AT_SIZE			= 24,
 	QCOW2_AT_L1			= 36,
 	QCOW2_AT_REFCOUNT_TABLE		= 48,
+	QCOW2_AT_SNAPSHOTS		= 60,
 	QCOW2_AT_INCOMPATIBLE		= 72,
 	QCOW2_AT_AUTOCLEAR		= 88,
 };
@@ -211,6 +212,7 @@ int __must_check qcow2_compress(struct disk *disk, uint64_t offset, const uint8_
 
 int __must_check qcow2_create(struct disk_file *file, const struct image_options *options);
 int __must_check qcow2_describe(struct disk *disk, json_t *facts);
+extern const struct disk_snapshots qcow2_snapshot_operations;
 
 /* ---- writing guest clusters (disk/qcow2-plan.c, disk/qcow2-zero.c) ---- */
 

@@ -72,6 +72,14 @@ struct image_check {
 /** image_check() - @repair: mends what can be mended without a guess; the image was opened with repair set */
 int __must_check image_check(struct image *image, bool repair, struct image_check *found);
 
+/** image_snapshots() - those inside of the image, oldest first, by QEMU's names; NULL (said) */
+json_t *image_snapshots(struct image *image);
+
+enum image_snapshot_change { IMAGE_SNAPSHOT_CREATE, IMAGE_SNAPSHOT_APPLY, IMAGE_SNAPSHOT_DELETE };
+
+/** image_snapshot() - of the disk as it is; the disk as it was then; that one no more */
+int __must_check image_snapshot(struct image *image, enum image_snapshot_change change, const char *name);
+
 /* ---- whole images ---- */
 
 /**
