@@ -13,8 +13,6 @@
 #include "kvm/log.h"
 #include "kvm/option.h"
 
-#define HEAD_BYTES	4096u
-
 static struct disk_format_item *disk_formats;
 
 void disk_format_register(struct disk_format_item *item)
@@ -33,21 +31,30 @@ const struct disk_format *disk_format_find(const char *name)
 
 /* ---- opening ---- */
 
-static int disk_choose_format(struct disk *disk, const char *name)
+const struct disk_format *disk_probe(const uint8_t *head)
 {
-	uint8_t head[HEAD_BYTES] = { 0 };
-	int best = 0, result = name ? 0 : disk_file_read(disk->file, 0, head, sizeof(head));
+	const struct disk_format *format = NULL;
+	int best = 0;
 
-	if (result)
-		return log_errno(result, "disk '%s': can't be read", disk->file->path);
 	for (struct disk_format_item *item = disk_formats; item; item = item->next) {
-		int sure = name ? !strcmp(item->format->name, name) : item->format->probe(head, sizeof(head));
+		int sure = item->format->probe(head, DISK_HEAD_BYTES);
 
 		if (sure > best) {
 			best = sure;
-			disk->format = item->format;
+			format = item->format;
 		}
 	}
+	return format;
+}
+
+static int disk_choose_format(struct disk *disk, const char *name)
+{
+	uint8_t head[DISK_HEAD_BYTES] = { 0 };
+	int result = name ? 0 : disk_file_read(disk->file, 0, head, sizeof(head));
+
+	if (result)
+		return log_errno(result, "disk '%s': can't be read", disk->file->path);
+	disk->format = name ? disk_format_find(name) : disk_probe(head);
 	disk->guessed = !name;
 	return disk->format ? 0 : log_error(EUSAGE, "disk '%s': format '%s' is not known (say raw or qcow2)",
 						   disk->file->path, name ? name : "?");

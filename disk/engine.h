@@ -30,6 +30,7 @@ struct disk {
 	void *format_state;
 	struct disk *backing;		/* what the format doesn't map is read from there; or NULL */
 	bool guessed;			/* the format was probed, not given */
+	bool complained;		/* one line about refused writes is enough */
 	uint32_t compress_unit;		/* bytes, of a format that can write compressed ones */
 	bool submitting;		/* the format's submit() is at work and takes what is queued meanwhile */
 
@@ -70,7 +71,7 @@ struct disk_snapshots {
 
 /**
  * struct disk_format - one image format, registered by DISK_FORMAT()
- * @probe: how surely @head (the first @length bytes) is of this format: 0 not, higher is surer
+ * @probe: how surely @head (the first @length bytes) is of this format: 0 not, higher is surer; by one sector's bytes
  * @open: reads what it must of disk->file and fills disk->info, whose sizes are the file's so far; nothing is written
  * @submit: takes all of disk->queued
  * @map: how the image itself maps the bytes from @offset on, at most @length (not 0) of them, all inside its size
@@ -118,6 +119,17 @@ const struct disk_format *disk_format_of_new(const struct image_options *options
 		disk_format_register(&format_##_item);					\
 	}										\
 	struct disk_format_item /* swallows the semicolon */
+
+#define DISK_HEAD_BYTES		4096u	/* what formats are probed by */
+
+/** disk_probe() - the format that is surest of @head, of DISK_HEAD_BYTES; NULL: none */
+const struct disk_format *disk_probe(const uint8_t *head);
+/**
+ * disk_guard_head() - carries out those of @requests that write to the head, or refuses them; returns the others
+ *
+ * For a disk whose format was guessed: none of its guest's writes must make it be taken for another format's.
+ */
+struct disk_request *disk_guard_head(struct disk *disk, struct disk_request *requests);
 
 /** disk_take_queued() - the batch, as a list that the caller now owns */
 static inline struct disk_request *disk_take_queued(struct disk *disk)

@@ -55,7 +55,12 @@ static int raw_open(struct disk *disk)
 
 static void raw_submit(struct disk *disk)
 {
-	disk_engine_submit(disk->engine, disk->file, disk_take_queued(disk));
+	struct disk_request *requests = disk_take_queued(disk);
+
+	if (disk->guessed)
+		requests = disk_guard_head(disk, requests);
+	if (requests)
+		disk_engine_submit(disk->engine, disk->file, requests);
 }
 
 static int raw_map(struct disk *disk, uint64_t offset, uint64_t length, struct disk_extent *extent)

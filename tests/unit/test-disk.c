@@ -241,6 +241,63 @@ START_TEST(foreign_image_is_refused_by_name_unless_called_raw)
 }
 END_TEST
 
+/* The magic in the middle of a long write, cut into odd segments; its neighbours are written all the same. */
+START_TEST(a_guest_makes_nothing_else_of_a_guessed_disk)
+{
+	static uint8_t data[65536];
+	struct iovec iov[] = { { data, 1 }, { data + 1, 66 }, { data + 67, 5000 }, { data + 5067, sizeof(data) - 5067 } };
+	struct test_request bad, good;
+	uint8_t byte;
+
+	image_fill(MIB(1));
+	open_attached(_i % 2 ? ",direct" : "");
+	memset(data, 0x5a, sizeof(data));
+	memcpy(data + foreign[_i].offset, foreign[_i].magic, foreign[_i].length);
+	request_queue(&bad, DISK_WRITE, 0, iov, ARRAY_SIZE(iov));
+	request_queue(&good, DISK_WRITE, 65536, iov, ARRAY_SIZE(iov));
+	disk_submit(disk);
+	request_wait(&bad);
+	request_wait(&good);
+	ck_assert_int_eq(bad.result, -EPERM);
+	ck_assert_ptr_nonnull(strstr(said, "format=raw"));
+	ck_assert_int_eq(good.result, 0);
+	ck_assert_uint_gt(batches, 0);
+	ck_assert_int_eq(request_run(DISK_READ, 0, data, 512), 0);
+	ck_assert_uint_eq(data[0], pattern_byte(0));
+	/* Anything else may stand there, and the magic where it means nothing. */
+	memset(data, 0x5a, sizeof(data));
+	memcpy(data + 512 + foreign[_i].offset, foreign[_i].magic, foreign[_i].length);
+	request_queue(&good, DISK_WRITE, 0, iov, ARRAY_SIZE(iov));
+	disk_submit(disk);
+	request_wait(&good);
+	ck_assert_int_eq(good.result, 0);
+	memset(data, 0, sizeof(data));
+	ck_assert_int_eq(request_run(DISK_READ, 0, data, sizeof(data)), 0);
+	byte = foreign[_i].offset ? 0x5a : (uint8_t)foreign[_i].magic[0];
+	ck_assert_uint_eq(data[512], byte);
+	ck_assert_uint_eq(data[65535], 0x5a);
+}
+END_TEST
+
+START_TEST(a_disk_that_was_called_raw_is_all_the_guest_s)
+{
+	uint8_t data[512] = { 0 };
+
+	image_fill(MIB(1));
+	open_attached(",format=raw");
+	memcpy(data + foreign[_i].offset, foreign[_i].magic, foreign[_i].length);
+	ck_assert_int_eq(request_run(DISK_WRITE, 0, data, sizeof(data)), 0);
+	disk_detach(disk);
+	disk_close(disk);
+	disk = NULL;
+	refused(image, "", foreign[_i].name);
+	open_attached(",format=raw");
+	ck_assert_uint_eq(disk_info(disk)->size, MIB(1));
+	ck_assert_int_eq(request_run(DISK_READ, 0, data, sizeof(data)), 0);
+	ck_assert_mem_eq(data + foreign[_i].offset, foreign[_i].magic, foreign[_i].length);
+}
+END_TEST
+
 START_TEST(refusal_changes_nothing_on_disk)
 {
 	struct stat before, after;
@@ -481,6 +538,8 @@ static void add_tests(Suite *suite)
 	tcase_add_test(opening, what_is_no_image_is_refused_by_what_it_is);
 	tcase_add_loop_test(opening, cache_modes_have_qemu_s_names, 0, (int)ARRAY_SIZE(caches));
 	tcase_add_loop_test(opening, foreign_image_is_refused_by_name_unless_called_raw, 0, (int)ARRAY_SIZE(foreign));
+	tcase_add_loop_test(opening, a_guest_makes_nothing_else_of_a_guessed_disk, 0, (int)ARRAY_SIZE(foreign));
+	tcase_add_loop_test(opening, a_disk_that_was_called_raw_is_all_the_guest_s, 0, (int)ARRAY_SIZE(foreign));
 	tcase_add_test(opening, refusal_changes_nothing_on_disk);
 	tcase_add_test(opening, read_only_file_wants_ro);
 	tcase_add_test(opening, image_has_one_writer);
