@@ -125,12 +125,6 @@ int arch_ram_layout(struct kvm *kvm)
 	return 0;
 }
 
-const char *arch_default_params(const struct kvm *kvm)
-{
-	(void)kvm;
-	return "console=ttyS0";
-}
-
 /* ---- memory tagging ---- */
 
 /*

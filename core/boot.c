@@ -152,6 +152,14 @@ static int kernel_open(struct boot *boot, const struct config *config)
 	return boot_file_open(&boot->kernel, "kernel", found);
 }
 
+/* The only default that there is on each architecture: all else the kernel finds out from the tables. */
+static const char *console_param(const struct config *config)
+{
+	const char *console = config_string(config, "console");
+
+	return console && strcmp(console, "serial") != 0 ? "console=hvc0" : "console=ttyS0";
+}
+
 static int boot_open(struct kvm *kvm, struct boot *boot)
 {
 	const struct config *config = kvm->config;
@@ -173,7 +181,7 @@ static int boot_open(struct kvm *kvm, struct boot *boot)
 					 initrd, (unsigned long long)boot->initrd.size,
 					 (unsigned long long)(kvm->ram_size >> 20));
 	}
-	boot->command_line = boot_command_line(defaults ? arch_default_params(kvm) : "",
+	boot->command_line = boot_command_line(defaults ? console_param(config) : "",
 					       defaults && config_count(config, "disk") > 0,
 					       config_string(config, "params"));
 	return boot->command_line ? 0 : log_errno(ENOMEM, "command line");

@@ -71,9 +71,6 @@ int __must_check arch_irq_route_message(struct kvm *kvm, uint64_t address, uint3
 /** arch_kernel_names - what kernel builds call their images, best first, NULL-terminated ("bzImage"; "Image") */
 extern const char *const arch_kernel_names[];
 
-/** arch_default_params() - what the architecture adds in front of the user's kernel command line, "" for nothing */
-const char *arch_default_params(const struct kvm *kvm);
-
 /**
  * struct platform_layout - where common devices lie in this architecture
  * PIO bases lie in kvm->ports; on arm64 serial and rtc are MMIO.

@@ -99,7 +99,7 @@ void boot_protocol_register(struct boot_protocol_item *item);
 struct boot *boot_get(const struct kvm *kvm);
 
 /**
- * boot_command_line() - puts the parts together, one space between, in front what the architecture adds
+ * boot_command_line() - puts the parts together, one space between, in front the @defaults
  * @root: whether to add "root=/dev/vda rw" unless @params (NULL for none) names a root
  * Returns a string to be freed, NULL without memory.
  */
