@@ -58,7 +58,7 @@ static const struct option_def basic_options[] = {
 RUN_OPTIONS(basic_options_group, "Basic options", basic_options);
 
 static const struct option_def debug_options[] = {
-	{ .name = "debug", .type = OPTION_FLAG,
+	{ .name = "debug", .type = OPTION_FLAG, .same_as = "loglevel=debug",
 	  .help = "Print debug messages, as --loglevel debug" },
 	{ .name = "debug-single-step", .type = OPTION_FLAG,
 	  .help = "Step through the guest, printing each state" },
@@ -189,8 +189,6 @@ static void set_loglevel(const struct config *config)
 	for (size_t level = 0; text && log_levels[level]; level++)
 		if (strcmp(text, log_levels[level]) == 0)
 			log_set_level((enum log_level)level);
-	if (config_flag(config, "debug"))
-		log_set_level(LOG_LEVEL_DEBUG);
 }
 
 /* kvmtool's first and last line; a caller that wants quiet says --loglevel warning, as it does to kvmtool */

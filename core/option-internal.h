@@ -27,6 +27,9 @@ struct config {
 /** config_find() - the value called exactly @name, @length characters long, or NULL */
 struct config_value *config_find(const struct config *config, const char *name, size_t length);
 
+/** config_resolve() - the value that one called @value stands for, and *@text as it is said there; NULL: nobody's */
+struct config_value *config_resolve(const struct config *config, struct config_value *value, const char **text);
+
 /** config_value_set() - parses @text into @value; says what is wrong with it */
 int __must_check config_value_set(struct config_value *value, const char *text);
 

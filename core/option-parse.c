@@ -85,6 +85,12 @@ static void say_ambiguous(const char *name, size_t length, struct match a, struc
 		  a.negated ? "no-" : "", a.value->def->name, b.negated ? "no-" : "", b.value->def->name);
 }
 
+/* Whether --no-NAME means something. */
+static bool has_opposite(const struct option_def *def)
+{
+	return def->type == OPTION_FLAG && !def->same_as;
+}
+
 /* The only option that begins with @name. */
 static struct match find_prefix(const struct config *config, const char *name, size_t length, bool no)
 {
@@ -96,7 +102,7 @@ static struct match find_prefix(const struct config *config, const char *name, s
 
 		if (strncmp(value->def->name, name, length) != 0) {
 			found.negated = true;
-			if (!no || value->def->type != OPTION_FLAG ||
+			if (!no || !has_opposite(value->def) ||
 			    strncmp(value->def->name, name + 3, length - 3) != 0)
 				continue;
 		}
@@ -122,7 +128,7 @@ static struct match find_long(const struct config *config, const char *name, siz
 	if (no) {
 		match.value = config_find(config, name + 3, length - 3);
 		match.negated = true;
-		if (match.value && match.value->def->type == OPTION_FLAG)
+		if (match.value && has_opposite(match.value->def))
 			return match;
 	}
 	return find_prefix(config, name, length, no);
@@ -136,11 +142,14 @@ static struct config_value *find_letter(const struct config *config, char letter
 	return NULL;
 }
 
-static int use_value(struct config_value *value, const char *text)
+static int use_value(const struct config *config, struct config_value *named, const char *text)
 {
-	const struct option_def *def = value->def;
+	struct config_value *value = config_resolve(config, named, &text);
+	const struct option_def *def = named->def;
 	int r;
 
+	if (!value)
+		return log_error(EINVAL, "option --%s: not in this build", def->name);
 	if (def->pending)
 		return log_error(EINVAL, "option --%s: not built yet (%s)", def->name,
 				 def->pending);
@@ -170,17 +179,16 @@ static int parse_long(const struct config *config, int argc, char **argv, int *a
 	def = match.value->def;
 	if (def->type == OPTION_FLAG) {
 		if (text)
-			return log_error(EINVAL,
-					 "option --%s: takes no value (say --%s or --no-%s)",
-					 def->name, def->name, def->name);
-		return use_value(match.value, match.negated ? "false" : "true");
+			return log_error(EINVAL, "option --%s: takes no value (say --%s%s%s)", def->name, def->name,
+					 def->same_as ? "" : " or --no-", def->same_as ? "" : def->name);
+		return use_value(config, match.value, match.negated ? "false" : "true");
 	}
 	if (!text && !def->optional_argument) {
 		if (*at + 1 >= argc)
 			return missing_argument(def);
 		text = argv[++*at];
 	}
-	return use_value(match.value, text);
+	return use_value(config, match.value, text);
 }
 
 /* argv[*at] is "-abk" or "-kFILE" or "-k": flags, then at most one letter that takes a value */
@@ -195,14 +203,14 @@ static int parse_short(const struct config *config, int argc, char **argv, int *
 					 *letter);
 		if (value->def->type != OPTION_FLAG) {
 			if (letter[1])
-				return use_value(value, letter + 1);
+				return use_value(config, value, letter + 1);
 			if (value->def->optional_argument)
-				return use_value(value, NULL);
+				return use_value(config, value, NULL);
 			if (*at + 1 >= argc)
 				return missing_argument(value->def);
-			return use_value(value, argv[++*at]);
+			return use_value(config, value, argv[++*at]);
 		}
-		r = use_value(value, "true");
+		r = use_value(config, value, "true");
 		if (r < 0)
 			return r;
 	}

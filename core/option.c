@@ -274,6 +274,18 @@ struct config_value *config_find(const struct config *config, const char *name, 
 	return NULL;
 }
 
+struct config_value *config_resolve(const struct config *config, struct config_value *value, const char **text)
+{
+	const char *same_as = value->def->same_as;
+	size_t length;
+
+	if (!same_as)
+		return value;
+	length = strcspn(same_as, "=");
+	*text = same_as + length + 1;
+	return config_find(config, same_as, length);
+}
+
 static const struct config_value *config_get(const struct config *config, const char *name)
 {
 	static const struct option_def nothing_def = { .name = "" };
@@ -288,6 +300,7 @@ int config_set(struct config *config, const char *name, const char *text)
 	struct config_value *value = config_find(config, name, strlen(name));
 	int r;
 
+	value = value ? config_resolve(config, value, &text) : NULL;
 	if (!value)
 		return log_error(EINVAL, "option --%s: no such option", name);
 	r = config_value_set(value, text);

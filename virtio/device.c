@@ -623,5 +623,7 @@ static const char *const transport_names[] = { "pci", "pci-legacy", "mmio", "mmi
 static const struct option_def virtio_options[] = {
 	{ .name = "virtio-transport", .type = OPTION_CHOICE, .argument = "KIND", .choices = transport_names,
 	  .fallback = "pci", .help = "How virtio devices are found: on PCI or in MMIO slots, modern or legacy" },
+	{ .name = "virtio-legacy", .type = OPTION_FLAG, .same_as = "virtio-transport=pci-legacy",
+	  .help = "As --virtio-transport pci-legacy, for kvmtool's scripts" },
 };
 RUN_OPTIONS(virtio_options_group, "Device options", virtio_options);

@@ -37,6 +37,7 @@ struct option_def {
 	uint64_t min, max;		/* OPTION_UINT, OPTION_SIZE; max 0: none */
 	uint64_t unit;			/* OPTION_SIZE: scale of a bare number; 0 means 1 */
 	bool optional_argument;		/* --name or --name=VALUE (the = is needed) */
+	const char *same_as;		/* OPTION_FLAG: "NAME=VALUE" of the option that it sets; there is no --no- of it */
 	const char *pending;		/* not NULL: answers "not built yet (this)" when it is used */
 };
 

@@ -32,6 +32,8 @@ static const struct option_def devices[] = {
 	{ .name = "debug-mmio", .type = OPTION_FLAG, .help = "Debug MMIO" },
 	{ .name = "debug-ioport", .type = OPTION_FLAG, .help = "Debug ports" },
 	{ .name = "huge", .type = OPTION_STRING, .argument = "DIR", .optional_argument = true, .help = "Huge pages" },
+	{ .name = "old-green", .type = OPTION_FLAG, .same_as = "colour=green", .help = "As --colour green" },
+	{ .name = "orphan", .type = OPTION_FLAG, .same_as = "left-out=true", .help = "As what this build has not" },
 	{ .name = "balloon", .type = OPTION_FLAG, .pending = "the networking issue", .help = "Balloon" },
 };
 
@@ -154,6 +156,24 @@ START_TEST(a_bundle_may_end_in_a_letter_with_a_value)
 }
 END_TEST
 
+START_TEST(an_option_may_stand_for_another_and_the_last_said_counts)
+{
+	ck_assert_int_eq(parse("--old-green"), 0);
+	ck_assert_str_eq(config_string(config, "colour"), "green");
+	ck_assert(config_given(config, "colour"));
+	config_free(config);
+	ck_assert_int_eq(parse("--old --colour red"), 0);
+	ck_assert_str_eq(config_string(config, "colour"), "red");
+	config_free(config);
+	ck_assert_int_eq(parse("--colour red --old-green"), 0);
+	ck_assert_str_eq(config_string(config, "colour"), "green");
+	ck_assert_int_eq(config_set(config, "colour", "red"), 0);
+	ck_assert_int_eq(config_set(config, "old-green", "true"), 0);
+	ck_assert_str_eq(config_string(config, "colour"), "green");
+	ck_assert_int_eq(config_set(config, "orphan", "true"), -EINVAL);
+}
+END_TEST
+
 START_TEST(a_unique_prefix_will_do)
 {
 	ck_assert_int_eq(parse("--ker a --nod --no-verb --debug-m"), 0);
@@ -233,6 +253,10 @@ START_TEST(wrong_values_say_what_would_be_right)
 	refused("-m 5P", "option --mem: 5P is too large (at most 4T)");
 	refused("-m 99999999999999999999", "is no size");
 	refused("-m -5", "is no size");
+	refused("--no-old-green", "option --no-old-green: no such option");
+	refused("--no-old", "option --no-old: no such option");
+	refused("--old-green=red", "option --old-green: takes no value (say --old-green)");
+	refused("--orphan", "option --orphan: not in this build");
 	refused("-c 0", "option --cpus: 0 is out of range (1 to 64)");
 	refused("-c 65", "option --cpus: 65 is out of range (1 to 64)");
 	refused("-c two", "option --cpus: 'two' is no number");
@@ -410,6 +434,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tcase, a_bare_size_has_the_tables_unit);
 	tcase_add_test(tcase, flags_can_be_said_and_unsaid_and_bundled);
 	tcase_add_test(tcase, a_bundle_may_end_in_a_letter_with_a_value);
+	tcase_add_test(tcase, an_option_may_stand_for_another_and_the_last_said_counts);
 	tcase_add_test(tcase, a_unique_prefix_will_do);
 	tcase_add_test(tcase, a_full_name_beats_the_longer_ones);
 	tcase_add_test(tcase, an_ambiguous_prefix_names_two);
