@@ -15,7 +15,7 @@
  *	0x3fff0000	GIC distributor
  *	0x40000000	PCI ECAM, 256 MiB
  *	0x50000000	PCI memory, 768 MiB
- *	0x80000000	RAM, and behind it the 64-bit PCI window
+ *	0x80000000	RAM (--mem SIZE@ADDRESS: from there on), and behind it the 64-bit PCI window
  */
 #ifndef ARM64_MAP_H
 #define ARM64_MAP_H

@@ -62,6 +62,14 @@ static unsigned int ipa_bits_max(const struct kvm *kvm)
 	return bits > 0 ? (unsigned int)bits : IPA_BITS_DEFAULT;
 }
 
+/* --mem SIZE@ADDRESS */
+static uint64_t ram_base(const struct kvm *kvm)
+{
+	uint64_t base;
+
+	return config_address(kvm->config, "mem", &base) ? base : ARM64_RAM_BASE;
+}
+
 /*
  * ipa_bits_choose() - the smallest space that holds RAM and a 64-bit PCI window, not less than KVM's own
  * default where the host has that much: more would cost a level of page tables, less would buy nothing
@@ -72,12 +80,13 @@ static int ipa_bits_choose(const struct kvm *kvm, unsigned int *bits)
 	uint64_t ram_end, window_end;
 	unsigned int wanted;
 
-	if (__builtin_add_overflow(ARM64_RAM_BASE, kvm->ram_size, &ram_end) ||
+	if (__builtin_add_overflow(ram_base(kvm), kvm->ram_size, &ram_end) ||
 	    address_bits(ram_end - 1) > max)
 		return log_error(EINVAL,
-				 "option --mem: %llu MiB of RAM from 2 GiB on need more than the "
+				 "option --mem: %llu MiB of RAM from %llu MiB on need more than the "
 				 "%u address bits that this host gives a guest",
-				 (unsigned long long)(kvm->ram_size >> 20), max);
+				 (unsigned long long)(kvm->ram_size >> 20),
+				 (unsigned long long)(ram_base(kvm) >> 20), max);
 	window_end = ALIGN_UP(ram_end, GIB(1)) + PCI_MMIO64_SIZE;
 	wanted = MAX(address_bits(window_end - 1), IPA_BITS_DEFAULT);
 	*bits = MIN(wanted, max);
@@ -86,9 +95,14 @@ static int ipa_bits_choose(const struct kvm *kvm, unsigned int *bits)
 
 int arch_vm_type(struct kvm *kvm, unsigned long *type)
 {
+	uint64_t base = ram_base(kvm);
 	unsigned int bits;
-	int error = ipa_bits_choose(kvm, &bits);
+	int error;
 
+	if (base < ARM64_RAM_BASE || base % MIB(2))
+		return log_error(EUSAGE, "option --mem: RAM can't begin at 0x%llx (a multiple of 2M from 2G on)",
+				 (unsigned long long)base);
+	error = ipa_bits_choose(kvm, &bits);
 	if (error < 0)
 		return error;
 	/* 0 is 40 bits as well, and all that old kernels take. */
@@ -98,7 +112,7 @@ int arch_vm_type(struct kvm *kvm, unsigned long *type)
 
 static int layout_choose(const struct kvm *kvm, struct platform_layout *layout)
 {
-	uint64_t base = ALIGN_UP(ARM64_RAM_BASE + kvm->ram_size, GIB(1));
+	uint64_t base = ALIGN_UP(ram_base(kvm) + kvm->ram_size, GIB(1));
 	unsigned int bits;
 	int error = ipa_bits_choose(kvm, &bits);
 
@@ -118,9 +132,9 @@ static int layout_choose(const struct kvm *kvm, struct platform_layout *layout)
 
 int arch_ram_layout(struct kvm *kvm)
 {
-	if (config_flag(kvm->config, "aarch32") && kvm->ram_size > GIB(2))
-		return log_error(EINVAL, "option --mem: a 32-bit guest has room for 2 GiB of RAM");
-	kvm->ram[0] = (struct ram_range){ .base = ARM64_RAM_BASE, .size = kvm->ram_size };
+	if (config_flag(kvm->config, "aarch32") && ram_base(kvm) + kvm->ram_size > GIB(4))
+		return log_error(EINVAL, "option --mem: a 32-bit guest's RAM ends at 4 GiB");
+	kvm->ram[0] = (struct ram_range){ .base = ram_base(kvm), .size = kvm->ram_size };
 	kvm->ram_count = 1;
 	return 0;
 }

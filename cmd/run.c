@@ -40,9 +40,9 @@ static const struct option_def basic_options[] = {
 	  .argument = "N", .min = 1, .max = CPUS_MAX,
 	  .help = "Number of vCPUs (default: the host's CPUs that lkvm may use)" },
 	{ .name = "mem", .letter = 'm', .type = OPTION_SIZE,
-	  .argument = "SIZE", .min = MEM_MIN, .unit = MIB(1),
-	  .help = "Guest memory: 512M, 4G; a bare number is in MiB (default: 64M per vCPU and 192M, at least "
-		  "512M, at most 80 % of the host's)" },
+	  .argument = "SIZE[@ADDRESS]", .min = MEM_MIN, .unit = MIB(1), .takes_address = true,
+	  .help = "Guest memory: 512M, 4G; a bare number is in MiB; on arm64, ADDRESS is where it begins "
+		  "(default: 64M per vCPU and 192M, at least 512M, at most 80 % of the host's)" },
 	{ .name = "nodefaults", .type = OPTION_FLAG,
 	  .help = "Only what is asked for: no default kernel parameters and no default devices" },
 	{ .name = "loglevel", .type = OPTION_CHOICE, .argument = "LEVEL", .choices = log_levels,

@@ -11,7 +11,8 @@ struct config_value {
 	const struct option_def *def;
 	bool given;		/* said by somebody, not only by its default */
 	bool flag;
-	uint64_t number;
+	uint64_t number, address;
+	bool has_address;
 	char *text;
 	char **items;
 	size_t count;

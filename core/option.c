@@ -144,22 +144,39 @@ static int set_uint(struct config_value *value, const char *text)
 	return 0;
 }
 
+/* "512M" or "512M@3G" */
+static int parse_sizes(const struct option_def *def, const char *text, struct config_value *value)
+{
+	const char *at = def->takes_address ? strchr(text, '@') : NULL;
+	size_t length = at ? (size_t)(at - text) : strlen(text);
+	char size[32];
+
+	if (length >= sizeof(size))
+		return -EINVAL;
+	memcpy(size, text, length);
+	size[length] = '\0';
+	value->has_address = at != NULL;
+	if (at && parse_size(at + 1, def->unit, &value->address) < 0)
+		return -EINVAL;
+	return parse_size(size, def->unit, &value->number);
+}
+
 static int set_size(struct config_value *value, const char *text)
 {
 	const struct option_def *def = value->def;
+	struct config_value parsed = *value;
 	char limit[32];
-	uint64_t number;
 
-	if (parse_size(text, def->unit, &number) < 0)
+	if (parse_sizes(def, text, &parsed) < 0)
 		return log_error(EINVAL, "option --%s: '%s' is no size (say 512M or 4G)", def->name,
 				 text);
-	if (number < def->min)
+	if (parsed.number < def->min)
 		return log_error(EINVAL, "option --%s: %s is too small (at least %s)", def->name,
 				 text, size_text(def->min, limit, sizeof(limit)));
-	if (def->max && number > def->max)
+	if (def->max && parsed.number > def->max)
 		return log_error(EINVAL, "option --%s: %s is too large (at most %s)", def->name,
 				 text, size_text(def->max, limit, sizeof(limit)));
-	value->number = number;
+	*value = parsed;
 	return 0;
 }
 
@@ -327,6 +344,14 @@ const char *config_string(const struct config *config, const char *name)
 uint64_t config_uint(const struct config *config, const char *name)
 {
 	return config_get(config, name)->number;
+}
+
+bool config_address(const struct config *config, const char *name, uint64_t *address)
+{
+	const struct config_value *value = config_get(config, name);
+
+	*address = value->has_address ? value->address : 0;
+	return value->has_address;
 }
 
 size_t config_count(const struct config *config, const char *name)

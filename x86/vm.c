@@ -143,8 +143,10 @@ const struct platform_layout *arch_platform(const struct kvm *kvm)
 
 int arch_ram_layout(struct kvm *kvm)
 {
-	uint64_t low = ram_below_hole(kvm);
+	uint64_t low = ram_below_hole(kvm), address;
 
+	if (config_address(kvm->config, "mem", &address))
+		return log_error(EUSAGE, "option --mem: a PC's memory begins at 0 (leave out the @ and what follows)");
 	/* A few tables and trampolines are all that lies in the first 2 MiB: to clear a whole page for them takes longer. */
 	madvise(kvm->ram_host, MIN(low, MIB(2)), MADV_NOHUGEPAGE);
 	kvm->ram[0] = (struct ram_range){ .base = 0, .size = low, .offset = 0 };

@@ -36,6 +36,7 @@ struct option_def {
 	const char *const *choices;	/* OPTION_CHOICE: NULL-terminated */
 	uint64_t min, max;		/* OPTION_UINT, OPTION_SIZE; max 0: none */
 	uint64_t unit;			/* OPTION_SIZE: scale of a bare number; 0 means 1 */
+	bool takes_address;		/* OPTION_SIZE: SIZE[@ADDRESS], both scaled alike */
 	bool optional_argument;		/* --name or --name=VALUE (the = is needed) */
 	const char *same_as;		/* OPTION_FLAG: "NAME=VALUE" of the option that it sets; there is no --no- of it */
 	const char *pending;		/* not NULL: answers "not built yet (this)" when it is used */
@@ -85,6 +86,7 @@ bool config_given(const struct config *config, const char *name);
 bool config_flag(const struct config *config, const char *name);
 const char *config_string(const struct config *config, const char *name);	/* NULL: absent */
 uint64_t config_uint(const struct config *config, const char *name);		/* UINT and SIZE */
+bool config_address(const struct config *config, const char *name, uint64_t *address);	/* false: no @ADDRESS */
 size_t config_count(const struct config *config, const char *name);		/* LIST */
 const char *config_item(const struct config *config, const char *name, size_t index);
 

@@ -116,6 +116,8 @@ expect "more vCPUs than KVM allows" 1 "$lkvm" run --boot flat -k "$dir/reset" -m
 contains "more vCPUs than KVM allows" "option --cpus: 4096, but KVM allows at most"
 expect "memory that isn't there" 1 "$lkvm" run --boot flat -k "$dir/reset" -m 1P
 contains "memory that isn't there" "option --mem: 1073741824 MiB, but this host has only"
+expect "memory that begins elsewhere" 2 "$lkvm" run --boot flat -k "$dir/reset" -m 16@2G
+contains "memory that begins elsewhere" "option --mem: a PC's memory begins at 0"
 expect "a device that isn't KVM's" 1 "$lkvm" run --boot flat -k "$dir/reset" -m 16 --dev /dev/null
 contains "a device that isn't KVM's" "option --dev: '/dev/null': is not KVM's device"
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then

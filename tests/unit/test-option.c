@@ -17,7 +17,7 @@ static const char *const colours[] = { "red", "green", NULL };
 static const struct option_def basic[] = {
 	{ .name = "kernel", .letter = 'k', .type = OPTION_STRING, .argument = "FILE", .help = "Kernel" },
 	{ .name = "mem", .letter = 'm', .type = OPTION_SIZE, .argument = "SIZE", .unit = MIB(1), .min = MIB(1),
-	  .max = GIB(4096), .fallback = "64", .help = "Memory" },
+	  .takes_address = true, .max = GIB(4096), .fallback = "64", .help = "Memory" },
 	{ .name = "cpus", .letter = 'c', .type = OPTION_UINT, .argument = "N", .min = 1, .max = 64,
 	  .fallback = "1", .help = "vCPUs" },
 	{ .name = "nodefaults", .type = OPTION_FLAG, .help = "No defaults" },
@@ -134,6 +134,25 @@ START_TEST(a_bare_size_has_the_tables_unit)
 	ck_assert_int_eq(parse("-m 512"), 0);
 
 	ck_assert_uint_eq(config_uint(config, "mem"), MIB(512));
+}
+END_TEST
+
+START_TEST(a_size_may_have_an_address)
+{
+	uint64_t address;
+
+	ck_assert_int_eq(parse("-m 1G@3072"), 0);
+	ck_assert_uint_eq(config_uint(config, "mem"), GIB(1));
+	ck_assert(config_address(config, "mem", &address));
+	ck_assert_uint_eq(address, GIB(3));
+	config_free(config);
+	ck_assert_int_eq(parse("-m 1G@0"), 0);
+	ck_assert(config_address(config, "mem", &address));
+	ck_assert_uint_eq(address, 0);
+	config_free(config);
+	ck_assert_int_eq(parse("-m 1G@3072 -m 2G"), 0);
+	ck_assert_uint_eq(config_uint(config, "mem"), GIB(2));
+	ck_assert(!config_address(config, "mem", &address));
 }
 END_TEST
 
@@ -257,6 +276,10 @@ START_TEST(wrong_values_say_what_would_be_right)
 	refused("--no-old", "option --no-old: no such option");
 	refused("--old-green=red", "option --old-green: takes no value (say --old-green)");
 	refused("--orphan", "option --orphan: not in this build");
+	refused("-m 512@", "option --mem: '512@' is no size (say 512M or 4G)");
+	refused("-m @2G", "is no size");
+	refused("-m 512M@2G@", "is no size");
+	refused("-m 000000000000000000000000000000000000000000000000512", "is no size");
 	refused("-c 0", "option --cpus: 0 is out of range (1 to 64)");
 	refused("-c 65", "option --cpus: 65 is out of range (1 to 64)");
 	refused("-c two", "option --cpus: 'two' is no number");
@@ -432,6 +455,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tcase, every_way_to_say_a_value_is_understood);
 	tcase_add_test(tcase, the_last_of_two_values_counts);
 	tcase_add_test(tcase, a_bare_size_has_the_tables_unit);
+	tcase_add_test(tcase, a_size_may_have_an_address);
 	tcase_add_test(tcase, flags_can_be_said_and_unsaid_and_bundled);
 	tcase_add_test(tcase, a_bundle_may_end_in_a_letter_with_a_value);
 	tcase_add_test(tcase, an_option_may_stand_for_another_and_the_last_said_counts);
