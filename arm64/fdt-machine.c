@@ -33,7 +33,7 @@ int fdt_machine_fill(const struct kvm *kvm, struct fdt_machine *machine)
 		.cpu_count		= kvm->cpu_count,
 		.mpidr			= calloc(kvm->cpu_count, sizeof(uint64_t)),
 		.pmu			= config_flag(kvm->config, "pmu"),
-		.timer_frequency	= (uint32_t)config_uint(kvm->config, "force-cntfrq"),
+		.timer_frequency	= (uint32_t)config_uint(kvm->config, "override-bad-firmware-cntfrq"),
 		.gic			= vm->gic.kind,
 		.gic_redist_base	= vm->gic.redist_base,
 		.gic_redist_size	= vm->gic.redist_size,
