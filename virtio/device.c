@@ -516,14 +516,24 @@ bool virtio_count(const struct device *base, struct virtio_counts *counts)
 
 /* ---- life ---- */
 
-static const struct virtio_transport *transport_find(const struct kvm *kvm)
+const struct virtio_transport *virtio_transport_find(const char *name)
 {
-	const char *name = config_string(kvm->config, "virtio-transport");
 	const struct virtio_transport *transport = virtio_transports;
 
-	name = name ? name : "pci";
 	while (transport && strcmp(transport->name, name))
 		transport = transport->next;
+	return transport;
+}
+
+static const struct virtio_transport *device_transport(const struct virtio_device *device)
+{
+	const char *name = device->transport_name;
+	const struct virtio_transport *transport;
+
+	if (!name)
+		name = config_string(device->kvm->config, "virtio-transport");
+	name = name ? name : "pci";
+	transport = virtio_transport_find(name);
 	if (!transport)
 		log_error(EINVAL, "option --virtio-transport: '%s' is not in this build", name);
 	return transport;
@@ -568,7 +578,7 @@ static void device_free_queues(struct virtio_device *device)
 
 static int device_register(struct kvm *kvm, struct virtio_device *device, const char *name)
 {
-	const struct virtio_transport *transport = transport_find(kvm);
+	const struct virtio_transport *transport = device_transport(device);
 	int result;
 
 	if (!transport)

@@ -86,11 +86,14 @@ struct virtio_transport {
 	struct virtio_transport /* swallows the semicolon */
 
 void virtio_transport_register(struct virtio_transport *transport);
+/** virtio_transport_find() - by name; NULL: this build has none called so */
+const struct virtio_transport *virtio_transport_find(const char *name);
 
 struct virtio_device {
 	struct device device;		/* registered by virtio_device_add() */
 	struct kvm *kvm;
 	const struct virtio_device_ops *ops;
+	const char *transport_name;	/* --virtio-transport's unless set before add */
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
 	struct event_loop *loop;	/* owns the device; the main loop unless set before add */
