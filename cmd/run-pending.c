@@ -3,11 +3,7 @@
  * What kvmtool's `run` knows and lkvm does not build yet: named, so that a caller hears which part is
  * missing instead of "no such option". Whoever builds one takes its row away here.
  */
-#include "run-pending.h"
-
-#include <string.h>
-
-#include "kvm/log.h"
+#include "kvm/option.h"
 
 #define STORAGE "the storage issue"
 #define NETWORK "the networking issue"
@@ -46,24 +42,3 @@ static const struct option_def pending_options[] = {
 	  .help = "Serve gdb's remote protocol", .pending = DAY },
 };
 RUN_OPTIONS(pending_options_group, "Not built yet", pending_options);
-
-static const struct option_def network_options[] = {
-	{ .name = "network", .letter = 'n', .type = OPTION_LIST, .argument = "MODE",
-	  .help = "Network: mode=none is all there is so far" },
-	{ .name = "no-dhcp", .type = OPTION_FLAG, .help = "Don't configure the guest's network",
-	  .pending = NETWORK },
-};
-RUN_OPTIONS(network_options_group, "Networking options", network_options);
-
-int run_pending_check(const struct config *config)
-{
-	/* "no network" is what there is, and what kvm-unit-tests' runner asks for */
-	for (size_t i = 0; i < config_count(config, "network"); i++) {
-		const char *text = config_item(config, "network", i);
-
-		if (strcmp(text, "none") != 0 && strcmp(text, "mode=none") != 0)
-			return log_error(EUSAGE, "option --network: '%s' is not built yet (%s); "
-					 "mode=none is", text, NETWORK);
-	}
-	return 0;
-}

@@ -23,7 +23,6 @@
 #include "kvm/kvm.h"
 #include "kvm/log.h"
 #include "kvm/terminal.h"
-#include "run-pending.h"
 
 #define NAME_LENGTH_MAX		64
 #define CPUS_MAX		4096
@@ -358,7 +357,7 @@ static int run_run(struct config *config, int argc, char **argv)
 		return 0;
 	}
 	if (take_operands(config, argc, argv) < 0 ||
-	    check_name(config_string(config, "name")) < 0 || run_pending_check(config) < 0)
+	    check_name(config_string(config, "name")) < 0)
 		return LKVM_STATUS_USAGE;
 	if (check_kernel(config_string(config, "kernel")) < 0 || set_defaults(config) < 0 ||
 	    kvm_create(&kvm, config) < 0)

@@ -173,7 +173,6 @@ START_TEST(wrong_command_lines_of_run_are_refused_before_anything_is_made)
 	usage("run --name a\001b", "option --name: 'a\001b' won't do");
 	usage("run --name \377\376", "won't do");
 	usage("run --on-reboot never", "none of its choices (exit, restart)");
-	usage("run --network mode=user -k x", "option --network: 'mode=user' is not built yet");
 	usage("run --vnc", "option --vnc: not built yet (displays come later)");
 	usage("run -- true", "not built yet");
 }
