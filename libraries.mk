@@ -11,7 +11,7 @@
 #   use       what needs it, in a few words (no comma)
 #   sources   of an optional one: the files, tests included, that are built only with it; may be left out
 # For an optional library that is there, libraries.h (of the build) defines HAVE_ and its name, libzstd's being
-# HAVE_LIBZSTD. `make WITHOUT=libzstd` builds as on a host without it, WITHOUT=optional without all of them.
+# HAVE_LIBZSTD. `make WITHOUT=libzstd` (or zstd) builds as on a host without it, WITHOUT=optional without all of them.
 
 LIBRARIES	:=
 
@@ -31,8 +31,8 @@ LIBRARIES	+= $2
 kind-$2		:= $1
 use-$2		:= $6
 sources-$2	:= $7
-module-$2	:= $(if $(filter $1 $2,$(WITHOUT)),,$(call pkg-config,--modversion $2))
-found-$2	:= $$(or $$(module-$2),$(if $(filter $1 $2,$(WITHOUT)),,$$(call can-link,$3,$4)))
+module-$2	:= $(if $(filter $1 $2 $(patsubst lib%,%,$2),$(WITHOUT)),,$(call pkg-config,--modversion $2))
+found-$2	:= $$(or $$(module-$2),$(if $(filter $1 $2 $(patsubst lib%,%,$2),$(WITHOUT)),,$$(call can-link,$3,$4)))
 flags-$2	:= $$(if $$(found-$2),$$(if $$(module-$2),,$4))
 missing-$2	:= not found: $(if $(CROSS_COMPILE),run scripts/deps cross,install $5)
 endef
@@ -42,6 +42,13 @@ $(call library,required, libaio,  libaio.h,  -laio,     libaio-dev,    disks)
 $(call library,required, zlib,    zlib.h,    -lz,       zlib1g-dev,    compressed kernels and images)
 $(call library,required, jansson, jansson.h, -ljansson, libjansson-dev,QMP and --json)
 $(call library,optional, libzstd, zstd.h,    -lzstd,    libzstd-dev,   images compressed by zstd, disk/compression-zstd.c)
+# Loaded when it is used (net/user-library.c): only its header is needed, and a static program can't.
+ifeq ($(STATIC),)
+$(call library,optional, libslirp,slirp/libslirp.h,,  libslirp-dev,  user mode networks, net/user.c net/user-options.c \
+		net/user-library.c tests/unit/test-net-user.c)
+else
+LEFT_OUT_STATIC	:= net/user.c net/user-options.c net/user-library.c tests/unit/test-net-user.c
+endif
 ifeq ($(ARCH),arm64)
 $(call library,required, libfdt,  libfdt.h,  -lfdt,     libfdt-dev,    the device tree)
 endif
@@ -66,7 +73,7 @@ CPPFLAGS	+= $(filter-out -I$(SYSROOT)/usr/include,\
 		   $(call library-flags,--cflags-only-I,$(call libraries-of,required optional)))
 CHECK_LIBS	:= $(call library-flags,--libs,$(call libraries-of,tests))
 CHECK_CPPFLAGS	:= $(filter-out -I$(SYSROOT)/usr/include,$(call library-flags,--cflags-only-I,$(call libraries-of,tests)))
-LEFT_OUT	:= $(foreach l,$(LIBRARIES),$(if $(found-$l),,$(sources-$l)))
+LEFT_OUT	:= $(LEFT_OUT_STATIC) $(foreach l,$(LIBRARIES),$(if $(found-$l),,$(sources-$l)))
 
 # $(call library-error,KIND): what to say of those of a kind that are missing
 library-error	= $(subst $(space);,;,$(wordlist 2,999,$(strip $(foreach l,$(LIBRARIES),$(if $(filter $(kind-$l),$1),$(if $(found-$l),,\
