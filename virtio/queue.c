@@ -263,6 +263,11 @@ static int chain_walk(struct chain *chain, uint32_t index)
 	}
 }
 
+uint16_t virtqueue_waiting(const struct virtqueue *vq)
+{
+	return vq->avail_host ? (uint16_t)(avail_index(vq) - vq->last_avail) : 0;
+}
+
 int virtqueue_pop(struct virtqueue *vq, struct virtio_request **out)
 {
 	struct chain chain = { .vq = vq, .table = vq->desc_host, .entries = vq->size, .left = vq->size };

@@ -80,6 +80,9 @@ void virtqueue_push(struct virtqueue *vq, struct virtio_request *req, uint32_t w
 /** virtqueue_unpop() - puts the request popped last back, as if it had not been taken (rx with no data) */
 void virtqueue_unpop(struct virtqueue *vq, struct virtio_request *req);
 
+/** virtqueue_waiting() - how many requests the driver says it has made available; at most 65535, whatever it says */
+uint16_t virtqueue_waiting(const struct virtqueue *vq);
+
 /** virtqueue_flush() - publishes pushed requests, and interrupts the driver if it wants to know; once a batch */
 void virtqueue_flush(struct virtqueue *vq);
 
