@@ -5,7 +5,6 @@
  */
 #include "kvm/option.h"
 
-#define STORAGE "the storage issue"
 #define NETWORK "the networking issue"
 #define DAY	"the kernel developer's day issue"
 #define DISPLAY	"displays come later"
@@ -13,9 +12,6 @@
 #define BIOS	"firmware and flash come later"
 
 static const struct option_def pending_options[] = {
-	{ .name = "9p", .type = OPTION_LIST, .argument = "DIR,TAG",
-	  .help = "Share a host directory over 9p",
-	  .pending = STORAGE },
 	{ .name = "vsock", .type = OPTION_STRING, .argument = "CID",
 	  .help = "virtio-vsock", .pending = NETWORK },
 	{ .name = "vcpu-affinity", .type = OPTION_STRING, .argument = "CPUS",

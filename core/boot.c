@@ -10,6 +10,7 @@
 
 #include "kvm/arch.h"
 #include "kvm/log.h"
+#include "kvm/share.h"
 
 static const char boot_key;
 
@@ -24,16 +25,16 @@ static bool has_parameter(const char *line, const char *name)
 	return false;
 }
 
-char *boot_command_line(const char *defaults, bool root, const char *params)
+char *boot_command_line(const char *defaults, const char *root, const char *params)
 {
-	const char *root_params;
 	char *line;
 
 	if (!params)
 		params = "";
-	root_params = root && !has_parameter(params, "root=") ? "root=/dev/vda rw" : "";
-	if (asprintf(&line, "%s%s%s%s%s", defaults, *defaults && *root_params ? " " : "",
-		     root_params, (*defaults || *root_params) && *params ? " " : "", params) < 0)
+	if (!root || has_parameter(params, "root="))
+		root = "";
+	if (asprintf(&line, "%s%s%s%s%s", defaults, *defaults && *root ? " " : "",
+		     root, (*defaults || *root) && *params ? " " : "", params) < 0)
 		return NULL;
 	return line;
 }
@@ -160,6 +161,14 @@ static const char *console_param(const struct config *config)
 	return console && strcmp(console, "serial") != 0 ? "console=hvc0" : "console=ttyS0";
 }
 
+/* What the kernel mounts: the folder that --disk names, or the first disk; NULL without either. */
+static const char *root_params(const struct config *config)
+{
+	if (share_root_option(config))
+		return "root=" SHARE_ROOT_TAG " rw rootflags=trans=virtio,version=9p2000.L rootfstype=9p";
+	return config_count(config, "disk") ? "root=/dev/vda rw" : NULL;
+}
+
 static int boot_open(struct kvm *kvm, struct boot *boot)
 {
 	const struct config *config = kvm->config;
@@ -182,7 +191,7 @@ static int boot_open(struct kvm *kvm, struct boot *boot)
 					 (unsigned long long)(kvm->ram_size >> 20));
 	}
 	boot->command_line = boot_command_line(defaults ? console_param(config) : "",
-					       defaults && config_count(config, "disk") > 0,
+					       defaults ? root_params(config) : NULL,
 					       config_string(config, "params"));
 	return boot->command_line ? 0 : log_errno(ENOMEM, "command line");
 }

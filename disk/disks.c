@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The disks of a VM: what -d names, opened and locked before any device exists, in the order given.
+ * The disks of a VM: what -d names, opened and locked before any device exists, in the order given. A folder is no
+ * disk: it is shared with the guest as its root file system (virtio/9p.c).
  */
 #include "kvm/disk.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/share.h"
 
 static const char disks_key[] = "disks";
 
@@ -66,19 +68,31 @@ static void disks_exit(struct kvm *kvm)
 		disks_close(disks);
 }
 
+static size_t disks_folders(const struct config *config)
+{
+	size_t folders = 0;
+
+	for (size_t i = 0; i < config_count(config, "disk"); i++)
+		folders += share_names_folder(config_item(config, "disk", i));
+	return folders;
+}
+
 static int disks_init(struct kvm *kvm)
 {
-	size_t count = config_count(kvm->config, "disk");
+	size_t count = config_count(kvm->config, "disk"), folders = disks_folders(kvm->config);
 	struct disks *disks;
 	int result = 0;
 
-	if (!count)
+	if (folders > 1)
+		return log_error(EUSAGE, "option --disk: one folder is enough, as the root file system (share others with --9p)");
+	if (count == folders)
 		return INIT_SKIP;
 	disks = calloc(1, sizeof(*disks) + count * sizeof(disks->disks[0]));
 	if (!disks)
 		return log_errno(ENOMEM, "--disk");
 	for (size_t i = 0; i < count && !result; i++)
-		result = disks_open_one(disks, config_item(kvm->config, "disk", i));
+		if (!share_names_folder(config_item(kvm->config, "disk", i)))
+			result = disks_open_one(disks, config_item(kvm->config, "disk", i));
 	if (!result)
 		result = event_loop_create(&disks->loop, "disk");
 	if (!result)
@@ -92,7 +106,7 @@ static int disks_init(struct kvm *kvm)
 
 static const struct option_def disks_options[] = {
 	{ .name = "disk", .letter = 'd', .type = OPTION_LIST, .argument = "IMAGE[,ro][,direct][,cache=writeback|writethrough|none|directsync|unsafe][,serial=TEXT][,format=raw|qcow2][,backing=any]",
-	  .help = "A disk from an image file or a block device; repeat for more" },
+	  .help = "A disk from an image file or a block device; repeat for more; a folder is shared as the root file system" },
 };
 RUN_OPTIONS(disks_options_group, "Basic options", disks_options);
 

@@ -100,9 +100,9 @@ struct boot *boot_get(const struct kvm *kvm);
 
 /**
  * boot_command_line() - puts the parts together, one space between, in front the @defaults
- * @root: whether to add "root=/dev/vda rw" unless @params (NULL for none) names a root
+ * @root: what names the root file system, left out if @params (NULL for none) does; or NULL
  * Returns a string to be freed, NULL without memory.
  */
-char *boot_command_line(const char *defaults, bool root, const char *params);
+char *boot_command_line(const char *defaults, const char *root, const char *params);
 
 #endif

@@ -55,7 +55,9 @@ static void write_file(const char *path, const void *bytes, size_t length)
 
 /* ---- the command line ---- */
 
-static void assert_line(const char *defaults, bool root, const char *params, const char *want)
+#define DISK "root=/dev/vda rw"
+
+static void assert_line(const char *defaults, const char *root, const char *params, const char *want)
 {
 	char *line = boot_command_line(defaults, root, params);
 
@@ -65,25 +67,25 @@ static void assert_line(const char *defaults, bool root, const char *params, con
 
 START_TEST(parts_of_the_command_line_have_one_space_between)
 {
-	assert_line("console=ttyS0", true, "quiet", "console=ttyS0 root=/dev/vda rw quiet");
-	assert_line("console=ttyS0", false, NULL, "console=ttyS0");
-	assert_line("", false, "quiet", "quiet");
-	assert_line("", true, NULL, "root=/dev/vda rw");
-	assert_line("", false, NULL, "");
+	assert_line("console=ttyS0", DISK, "quiet", "console=ttyS0 root=/dev/vda rw quiet");
+	assert_line("console=ttyS0", NULL, NULL, "console=ttyS0");
+	assert_line("", NULL, "quiet", "quiet");
+	assert_line("", DISK, NULL, "root=/dev/vda rw");
+	assert_line("", NULL, NULL, "");
 }
 END_TEST
 
 START_TEST(root_of_the_users_is_not_overruled)
 {
-	assert_line("a", true, "root=/dev/vdb", "a root=/dev/vdb");
-	assert_line("a", true, "quiet root=LABEL=x ro", "a quiet root=LABEL=x ro");
+	assert_line("a", DISK, "root=/dev/vdb", "a root=/dev/vdb");
+	assert_line("a", DISK, "quiet root=LABEL=x ro", "a quiet root=LABEL=x ro");
 }
 END_TEST
 
 START_TEST(words_that_only_end_in_root_are_not_it)
 {
-	assert_line("a", true, "nfsroot=x", "a root=/dev/vda rw nfsroot=x");
-	assert_line("a", true, "my.root=x root=/dev/vdb", "a my.root=x root=/dev/vdb");
+	assert_line("a", DISK, "nfsroot=x", "a root=/dev/vda rw nfsroot=x");
+	assert_line("a", DISK, "my.root=x root=/dev/vdb", "a my.root=x root=/dev/vdb");
 }
 END_TEST
 
