@@ -66,7 +66,8 @@ void port_destroy(struct port *port);
 void port_open(struct port *port);
 /**
  * port_close() - closes the host's end: the guest reads the end of file behind all that was written
- * What the guest has sent and nobody has taken is dropped. It may be opened again, and the guest is told of both.
+ * What the guest has sent and nobody has taken is dropped. It may be opened again, and the guest is told of both;
+ * but a reader in a Linux guest that doesn't run between the two won't have seen an end.
  */
 void port_close(struct port *port);
 

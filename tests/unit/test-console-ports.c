@@ -5,17 +5,8 @@
  */
 #include "tests/unit/board.h"
 
-#include <linux/virtio_console.h>
-
 #include "kvm/port.h"
-#include "tests/unit/virtio-driver.h"
-
-enum { NOWHERE_RECEIVE, NOWHERE_TRANSMIT, CONTROL_RECEIVE, CONTROL_TRANSMIT, RECEIVE, TRANSMIT, RECEIVE_2, TRANSMIT_2, QUEUES };
-
-#define INBOX		RAM_SECOND		/* buffers for control messages, MESSAGE_MAX each */
-#define MESSAGE_MAX	128u
-#define OUTBOX		(RAM_SECOND + 0x4000)
-#define DATA		(RAM_SECOND + 0x8000)
+#include "tests/unit/port-driver.h"
 
 /* What the owner of a port saw, and how much it is ready to take. */
 struct owner {
@@ -27,10 +18,7 @@ struct owner {
 	bool closes;			/* its end, when something comes */
 };
 
-static struct kvm *kvm;
 static struct owner owners[2];
-static struct ring rings[QUEUES];
-static unsigned int messages_read;
 
 /* ---- the owner ---- */
 
@@ -85,119 +73,9 @@ static const struct port_ops owner_ops = {
 	.opened = owner_opened, .closed = owner_closed, .receive = owner_receive, .writable = owner_writable,
 };
 
-/* ---- the driver ---- */
-
-static void offer(unsigned int queue, uint16_t head, const struct driver_buffer *buffers, unsigned int count)
-{
-	for (unsigned int i = 0; i < count; i++)
-		ring_describe(&rings[queue], head + i, buffers[i].address, buffers[i].length,
-			      (uint16_t)((buffers[i].writable ? VRING_DESC_F_WRITE : 0) | (i + 1 < count ? VRING_DESC_F_NEXT : 0)),
-			      (uint16_t)(head + i + 1));
-	ring_offer(&rings[queue], head);
-}
-
-static void offer_one(unsigned int queue, uint64_t address, uint32_t length, bool writable)
-{
-	const struct driver_buffer buffer = { address, length, writable };
-
-	offer(queue, rings[queue].next_avail % DRIVER_QUEUE_SIZE, &buffer, 1);
-}
-
-static void settle(void)
-{
-	for (unsigned int i = 0; i < 10; i++)
-		event_loop_poll(kvm->loop, 0);
-}
-
-static void kick(unsigned int queue)
-{
-	virtio_notify(driven, queue);
-	settle();
-}
-
-static uint16_t used(unsigned int queue)
-{
-	return ring_used_index(&rings[queue]);
-}
-
-static uint32_t used_length(unsigned int queue, unsigned int index)
-{
-	return guest_peek32(&driver_ram, rings[queue].used + 4 + 8ULL * (index % DRIVER_QUEUE_SIZE) + 4);
-}
-
-static void say(uint32_t id, uint16_t event, uint16_t value)
-{
-	struct virtio_console_control message = { htole32(id), htole16(event), htole16(value) };
-	uint64_t at = OUTBOX + 16ULL * (rings[CONTROL_TRANSMIT].next_avail % DRIVER_QUEUE_SIZE);
-
-	guest_poke(&driver_ram, at, &message, sizeof(message));
-	offer_one(CONTROL_TRANSMIT, at, sizeof(message), false);
-	kick(CONTROL_TRANSMIT);
-}
-
-static void give_inbox(unsigned int count)
-{
-	while (count--)
-		offer_one(CONTROL_RECEIVE, INBOX + MESSAGE_MAX * (rings[CONTROL_RECEIVE].next_avail % DRIVER_QUEUE_SIZE),
-			  MESSAGE_MAX, true);
-	kick(CONTROL_RECEIVE);
-}
-
-/* The next control message as text: "add 1", "open 1 0", "name 1 first"; "" if there is none. */
-static const char *hear(void)
-{
-	static const char *const names[] = { [1] = "add", [6] = "open", [7] = "name" };
-	static char text[160];
-	struct virtio_console_control header;
-	char rest[MESSAGE_MAX] = "";
-	uint64_t at = INBOX + MESSAGE_MAX * (messages_read % DRIVER_QUEUE_SIZE);
-	uint32_t length;
-
-	if (used(CONTROL_RECEIVE) == (uint16_t)messages_read)
-		return "";
-	length = used_length(CONTROL_RECEIVE, messages_read++);
-	ck_assert_uint_ge(length, sizeof(header));
-	ck_assert_int_eq(memory_read(&kvm->memory, gpa(at), &header, sizeof(header)), 0);
-	ck_assert_int_eq(memory_read(&kvm->memory, gpa(at + sizeof(header)), rest, length - sizeof(header)), 0);
-	ck_assert(le16toh(header.event) < ARRAY_SIZE(names) && names[le16toh(header.event)]);
-	snprintf(text, sizeof(text), "%s %u %u%s%s", names[le16toh(header.event)], le32toh(header.id), le16toh(header.value),
-		 *rest ? " " : "", rest);
-	return text;
-}
-
-static void start(uint64_t without)
-{
-	static const uint8_t zeroes[0x8000];
-	const uint8_t known = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
-
-	virtio_set_status(driven, 0);
-	virtio_set_status(driven, known);
-	virtio_set_features(driven, driven->features_offered & ~without & ~BIT(VIRTIO_RING_F_EVENT_IDX));
-	virtio_set_status(driven, known | VIRTIO_CONFIG_S_FEATURES_OK);
-	for (unsigned int i = 0; i < QUEUES; i++) {
-		ring_init(&rings[i], &driver_ram, DRIVER_QUEUE_SIZE, DRIVER_RING(i));
-		guest_poke(&driver_ram, DRIVER_RING(i), zeroes, sizeof(zeroes));
-		virtio_queue_setup(driven, i, rings[i].size, gpa(rings[i].desc), gpa(rings[i].avail), gpa(rings[i].used));
-		virtio_queue_enable(driven, i);
-	}
-	messages_read = 0;
-	virtio_set_status(driven, known | VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
-	ck_assert(driven->running);
-}
-
-static void greet(void)
-{
-	say(VIRTIO_CONSOLE_BAD_ID, VIRTIO_CONSOLE_DEVICE_READY, 1);
-	for (uint32_t id = 1; id <= 2; id++)
-		say(id, VIRTIO_CONSOLE_PORT_READY, 1);
-	give_inbox(32);
-	while (*hear())
-		;
-}
-
 static void open_port(void)
 {
-	greet();
+	greet(2);
 	say(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	ck_assert_str_eq(owners[0].log, "o");
 	owners[0].log[0] = 0;
@@ -216,7 +94,7 @@ static void setup(void)
 	}
 	port_open(owners[0].port);
 	board_add(kvm, "ports_init");
-	start(0);
+	start(0, QUEUES);
 }
 
 static void teardown(void)
@@ -231,14 +109,6 @@ static void teardown(void)
 	config_free(config);
 	guest_ram_remove(&driver_ram);
 	log_set_sink(NULL);
-}
-
-static void send_text(const char *text)
-{
-	uint64_t at = DATA + 64ULL * (rings[TRANSMIT].next_avail % DRIVER_QUEUE_SIZE);
-
-	guest_poke(&driver_ram, at, text, strlen(text));
-	offer_one(TRANSMIT, at, (uint32_t)strlen(text), false);
 }
 
 /* ---- the handshake ---- */
@@ -297,7 +167,7 @@ END_TEST
 
 START_TEST(the_guests_opens_and_closes_are_told_once_each)
 {
-	greet();
+	greet(2);
 	say(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	say(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	say(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
@@ -365,7 +235,7 @@ START_TEST(data_that_overtakes_its_open_is_received)
 {
 	struct virtio_console_control message = { htole32(1), htole16(VIRTIO_CONSOLE_PORT_OPEN), htole16(1) };
 
-	greet();
+	greet(2);
 	guest_poke(&driver_ram, OUTBOX, &message, sizeof(message));
 	offer_one(CONTROL_TRANSMIT, OUTBOX, sizeof(message), false);
 	send_text("quick");
@@ -403,7 +273,7 @@ START_TEST(what_comes_while_an_end_is_closed_is_dropped)
 	if (_i == 0)
 		open_port(), port_close(owners[0].port);
 	else if (_i == 1)
-		greet();
+		greet(2);
 	else
 		open_port(), owners[0].closes = true;
 	send_text("lost");
@@ -465,7 +335,7 @@ END_TEST
 
 START_TEST(nothing_is_written_before_the_guest_opens)
 {
-	greet();
+	greet(2);
 	offer_one(RECEIVE, DATA, 64, true);
 	kick(RECEIVE);
 	ck_assert_uint_eq(port_write(owners[0].port, "x", 1), 0);
@@ -576,7 +446,7 @@ START_TEST(a_driver_that_comes_back_starts_anew)
 	owners[0].ready = 1;
 	send_text("abc");
 	kick(TRANSMIT);
-	start(0);
+	start(0, QUEUES);
 	ck_assert_str_eq(owners[0].log, "ac");
 	owners[0].log[0] = 0, owners[0].log[1] = 0;
 	owners[0].ready = SIZE_MAX;
@@ -716,7 +586,7 @@ START_TEST(a_buffer_outside_memory_stops_the_device_until_reset)
 	ck_assert(driver_needs_reset());
 	ck_assert_uint_eq(port_write(owners[0].port, "x", 1), 0);
 	owners[0].log[0] = 0;
-	start(0);
+	start(0, QUEUES);
 	memset(owners[0].log, 0, sizeof(owners[0].log));
 	open_port();
 	send_text("ok");
@@ -727,7 +597,7 @@ END_TEST
 
 START_TEST(a_driver_without_multiport_has_a_port_that_leads_nowhere)
 {
-	start(BIT(VIRTIO_CONSOLE_F_MULTIPORT));
+	start(BIT(VIRTIO_CONSOLE_F_MULTIPORT), QUEUES);
 	offer_one(NOWHERE_TRANSMIT, DATA, 64, false);
 	offer_one(NOWHERE_RECEIVE, DATA, 64, true);
 	offer_one(TRANSMIT, DATA, 64, false);
