@@ -11,7 +11,6 @@
 
 #include "virtio/9p.h"
 
-#define IO_SEGMENTS	256
 #define ENTRY_HEADER	24U		/* qid[13] offset[8] type[1] name's length[2] */
 
 /* ---- opening ---- */
@@ -59,70 +58,6 @@ int nine_lopen(struct nine_call *call, struct nine_in *in, struct nine_out *out)
 
 /* ---- data ---- */
 
-struct span {
-	const struct iovec *segments;
-	unsigned int count;
-	size_t skip;			/* bytes of the first segment that are done */
-};
-
-static struct span span_at(const struct iovec *segments, unsigned int count, size_t offset)
-{
-	struct span span = { segments, count, offset };
-
-	while (span.count && span.skip >= span.segments->iov_len) {
-		span.skip -= span.segments->iov_len;
-		span.segments++;
-		span.count--;
-	}
-	return span;
-}
-
-/* The next segments of @span, of at most @length bytes. */
-static int span_take(struct span *span, size_t length, struct iovec iov[IO_SEGMENTS], size_t *total)
-{
-	int used = 0;
-
-	*total = 0;
-	while (span->count && length && used < IO_SEGMENTS) {
-		size_t part = MIN(span->segments->iov_len - span->skip, length);
-
-		if (part)
-			iov[used++] = (struct iovec){ (char *)span->segments->iov_base + span->skip, part };
-		*total += part;
-		length -= part;
-		span->skip += part;
-		if (span->skip == span->segments->iov_len) {
-			span->segments++;
-			span->count--;
-			span->skip = 0;
-		}
-	}
-	return used;
-}
-
-/* Moves @length bytes at most; the result is how many, or a negative errno if the first failed. */
-static ssize_t span_move(struct span span, int fd, uint64_t offset, size_t length, bool write, int flags)
-{
-	struct iovec iov[IO_SEGMENTS];
-	size_t done = 0, total;
-
-	while (done < length) {
-		int count = span_take(&span, length - done, iov, &total);
-		ssize_t moved;
-
-		if (!count)
-			break;
-		moved = write ? pwritev(fd, iov, count, (off_t)(offset + done)) :
-				preadv2(fd, iov, count, (off_t)(offset + done), flags);
-		if (moved < 0)
-			return done ? (ssize_t)done : -errno;
-		done += (size_t)moved;
-		if ((size_t)moved < total)
-			break;
-	}
-	return (ssize_t)done;
-}
-
 /* How much of @count fits into the reply and the session's messages. */
 static uint32_t reply_room(const struct nine_call *call, uint32_t count)
 {
@@ -165,8 +100,6 @@ int nine_read(struct nine_call *call, struct nine_in *in, struct nine_out *out)
 	uint32_t number = nine_get32(in);
 	uint64_t offset = nine_get64(in);
 	uint32_t count = nine_get32(in);
-	const struct virtio_request *req = call->req;
-	struct span span;
 	ssize_t got;
 	int result = in->error ? in->error : nine_ref_get(call->nine, number, &ref);
 
@@ -177,10 +110,7 @@ int nine_read(struct nine_call *call, struct nine_in *in, struct nine_out *out)
 		return read_xattr(call, out, ref.xattr, offset, count);
 	if (ref.fd < 0)
 		return -EBADF;
-	if (offset > (uint64_t)INT64_MAX - count)
-		return -EINVAL;
-	span = span_at(req->segments + req->readable, req->writable, NINE_IO_HEADER);
-	got = span_move(span, ref.fd, offset, count, false, call->may_block ? 0 : RWF_NOWAIT);
+	got = virtio_request_from_file(call->req, NINE_IO_HEADER, ref.fd, offset, count, call->may_block ? 0 : RWF_NOWAIT);
 	if (!call->may_block && (got == -EOPNOTSUPP || got == -EAGAIN || (got >= 0 && !read_is_whole(ref.fd, offset, got, count))))
 		return NINE_LATER;
 	return got < 0 ? (int)got : read_done(call, out, (size_t)got);
@@ -210,7 +140,6 @@ int nine_write(struct nine_call *call, struct nine_in *in, struct nine_out *out)
 	uint32_t number = nine_get32(in);
 	uint64_t offset = nine_get64(in);
 	uint32_t count = nine_get32(in);
-	const struct virtio_request *req = call->req;
 	ssize_t put;
 	int result = in->error ? in->error : nine_ref_get(call->nine, number, &ref);
 
@@ -224,9 +153,7 @@ int nine_write(struct nine_call *call, struct nine_in *in, struct nine_out *out)
 	}
 	if (ref.fd < 0)
 		return -EBADF;
-	if (offset > (uint64_t)INT64_MAX - count)
-		return -EFBIG;
-	put = span_move(span_at(req->segments, req->readable, NINE_WRITE_HEADER), ref.fd, offset, count, true, 0);
+	put = virtio_request_to_file(call->req, NINE_WRITE_HEADER, ref.fd, offset, count, 0);
 	if (put < 0)
 		return (int)put;
 	nine_put32(out, (uint32_t)put);

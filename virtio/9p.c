@@ -11,7 +11,6 @@
 
 #include <linux/virtio_9p.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "kvm/kvm.h"
 #include "kvm/log.h"
@@ -19,15 +18,8 @@
 #define QUEUE_SIZE	128
 #define POOL_THREADS	8
 #define RFLUSH		109
-#define FDS_KEPT	512UL		/* for everything but shares */
-#define HANDLES_MAX	262144U
 
 static const char nine_key[] = "virtio-9p";
-
-struct nines {
-	struct event_loop *loop;
-	struct nine *first;
-};
 
 /* ---- calls ---- */
 
@@ -49,15 +41,13 @@ static void call_link(struct nine *nine, struct nine_call *call)
 	if (call->next)
 		call->next->link = &call->next;
 	nine->in_flight = call;
-	nine->flights++;
 }
 
-static void call_unlink(struct nine *nine, struct nine_call *call)
+static void call_unlink(struct nine_call *call)
 {
 	*call->link = call->next;
 	if (call->next)
 		call->next->link = call->link;
-	nine->flights--;
 }
 
 /* Gives the reply, and the call, back. */
@@ -82,13 +72,21 @@ static void call_acknowledge(struct nine_call *call)
 	call_push(call);
 }
 
-/* A call is over: so are the Tflushes that waited for it. */
-static void call_finish(struct nine_call *call)
+static void nine_call_run(struct call *base)
 {
-	struct nine *nine = call->nine;
-	struct nine_call *flush = call->flushes, *next;
+	struct nine_call *call = container_of(base, struct nine_call, call);
 
-	call_unlink(nine, call);
+	call->may_block = true;
+	nine_run(call);
+}
+
+/* A call is over: so are the Tflushes that waited for it. */
+static void nine_call_finish(struct call *base)
+{
+	struct nine_call *call = container_of(base, struct nine_call, call), *flush = call->flushes, *next;
+	struct nine *nine = call->nine;
+
+	call_unlink(call);
 	if (nine->version == call)
 		nine->version = NULL;
 	call_push(call);
@@ -98,70 +96,30 @@ static void call_finish(struct nine_call *call)
 	}
 }
 
-/* On a thread of the pool. */
-static void call_run(struct pool_job *job)
-{
-	struct nine_call *call = container_of(job, struct nine_call, job);
-	struct nine *nine = call->nine;
-
-	call->may_block = true;
-	nine_run(call);
-	pthread_mutex_lock(&nine->done_lock);
-	call->done_next = NULL;
-	*nine->done_tail = call;
-	nine->done_tail = &call->done_next;
-	pthread_cond_signal(&nine->any_done);
-	pthread_mutex_unlock(&nine->done_lock);
-	event_work_post(&nine->finished);
-}
-
-static struct nine_call *done_take(struct nine *nine, bool wait)
-{
-	struct nine_call *done;
-
-	pthread_mutex_lock(&nine->done_lock);
-	while (wait && !nine->done)
-		pthread_cond_wait(&nine->any_done, &nine->done_lock);
-	done = nine->done;
-	nine->done = NULL;
-	nine->done_tail = &nine->done;
-	pthread_mutex_unlock(&nine->done_lock);
-	return done;
-}
-
 /* A Tversion runs once it is the only call. */
 static void version_run(struct nine *nine)
 {
-	if (!nine->version || nine->version_runs || nine->flights > 1)
+	if (!nine->version || nine->version_runs || nine->calls.flights)
 		return;
 	nine->version_runs = true;
-	pool_submit(nine->pool, &nine->version->job);
+	calls_submit(&nine->calls, &nine->version->call);
 }
 
-static void calls_finish(struct nine *nine, bool wait)
+static void nine_call_batch(struct calls *calls)
 {
-	struct nine_call *call = done_take(nine, wait), *next;
-	struct virtqueue *vq = call ? call->vq : NULL;
+	struct nine *nine = container_of(calls, struct nine, calls);
 
-	for (; call; call = next) {
-		next = call->done_next;
-		call_finish(call);
-	}
-	if (vq)
-		virtqueue_flush(vq);
+	virtqueue_flush(&nine->device.queues[0]);
 	version_run(nine);
+	if (!nine->stopped || nine->version || !nine->device.running)
+		return;
+	nine->stopped = false;
+	virtio_kick(&nine->device, 0);
 }
 
-static void nine_finished(struct event_work *work)
-{
-	struct nine *nine = container_of(work, struct nine, finished);
-	bool waited = nine->version;
-
-	calls_finish(nine, false);
-	/* What came behind the Tversion. */
-	if (waited && !nine->version && nine->device.running)
-		virtio_kick(&nine->device, 0);
-}
+static const struct calls_ops nine_calls_ops = {
+	.run = nine_call_run, .finish = nine_call_finish, .batch = nine_call_batch,
+};
 
 /* ---- requests ---- */
 
@@ -198,16 +156,18 @@ static void call_start(struct nine_call *call)
 		call_flush(call);
 		return;
 	}
-	call_link(nine, call);
-	if (call->type == NINE_TVERSION) {
-		nine->version = call;
-		nine->version_runs = false;
-		version_run(nine);
-	} else if (call->type == NINE_TREAD && nine_run(call) == 0) {
-		call_finish(call);
-	} else {
-		pool_submit(nine->pool, &call->job);
+	if (call->type == NINE_TREAD && nine_run(call) == 0) {
+		call_push(call);
+		return;
 	}
+	call_link(nine, call);
+	if (call->type != NINE_TVERSION) {
+		calls_submit(&nine->calls, &call->call);
+		return;
+	}
+	nine->version = call;
+	nine->version_runs = false;
+	version_run(nine);
 }
 
 /* Takes the header, which must be there, and whose size must be that of what follows. */
@@ -237,10 +197,11 @@ static int nine_handle(struct virtio_device *device, struct virtqueue *vq, struc
 	struct nine_call *call = nine->version ? NULL : call_take(nine);
 
 	if (!call) {
+		nine->stopped = true;
 		virtqueue_unpop(vq, req);
 		return 0;
 	}
-	*call = (struct nine_call){ .job.run = call_run, .nine = nine, .vq = vq, .req = req };
+	*call = (struct nine_call){ .nine = nine, .vq = vq, .req = req };
 	if (call_read_header(call)) {
 		call_push(call);
 		return 1;
@@ -256,18 +217,13 @@ static void nine_handle_queue(struct virtio_device *device, struct virtqueue *vq
 
 /* ---- the device ---- */
 
-static void nine_drain(struct nine *nine)
-{
-	while (nine->flights)
-		calls_finish(nine, true);
-}
-
 static void nine_reset(struct virtio_device *device)
 {
 	struct nine *nine = container_of(device, struct nine, device);
 	struct nine_call *call;
 
-	nine_drain(nine);
+	calls_drain(&nine->calls);
+	nine->stopped = false;
 	nine_fids_clear(nine);
 	atomic_store(&nine->msize, 0);
 	while ((call = nine->spare)) {
@@ -278,7 +234,7 @@ static void nine_reset(struct virtio_device *device)
 
 static int nine_quiesce(struct virtio_device *device)
 {
-	nine_drain(container_of(device, struct nine, device));
+	calls_drain(&container_of(device, struct nine, device)->calls);
 	return 0;
 }
 
@@ -314,50 +270,43 @@ static const struct virtio_device_ops nine_ops = {
 
 static void nine_free(struct nine *nine)
 {
-	/* Waits for the threads, which may still be about to post the work. */
-	pool_destroy(nine->pool);
-	event_work_cancel(&nine->finished);
+	calls_exit(&nine->calls);
 	share_close(nine->share);
-	pthread_cond_destroy(&nine->any_done);
-	pthread_mutex_destroy(&nine->done_lock);
 	pthread_mutex_destroy(&nine->lock);
 	free(nine);
 }
 
-static struct nine *nine_new(struct event_loop *loop, const char *tag)
+static struct nine *nine_new(const struct kvm *kvm, const char *tag)
 {
 	struct nine *nine = calloc(1, sizeof(*nine));
 
 	if (!nine)
 		return NULL;
 	pthread_mutex_init(&nine->lock, NULL);
-	pthread_mutex_init(&nine->done_lock, NULL);
-	pthread_cond_init(&nine->any_done, NULL);
-	nine->done_tail = &nine->done;
-	nine->device.loop = loop;
+	nine->device.loop = shares_loop(kvm);
+	nine->handles_max = shares_handles(kvm);
 	nine->device.features_offered = BIT(VIRTIO_9P_MOUNT_TAG);
-	event_work_init(loop, &nine->finished, nine_finished);
 	nine->config.length = le16_of((uint16_t)strlen(tag));
 	memcpy(nine->config.tag, tag, strlen(tag));
 	return nine;
 }
 
-static int nine_add(struct kvm *kvm, struct nines *nines, const char *option, const struct share_options *options, unsigned int index)
+static int nine_add(struct kvm *kvm, struct nine **first, const char *option, const struct share_options *options, unsigned int index)
 {
 	struct nine *nine;
 	int result;
 
-	for (nine = nines->first; nine; nine = nine->next)
+	for (nine = *first; nine; nine = nine->next)
 		if (strlen(options->tag) == le16_get(nine->config.length) && !memcmp(options->tag, nine->config.tag, strlen(options->tag)))
 			return log_error(EUSAGE, "option --%s: two shares have the tag '%s'", option, options->tag);
 	if (strlen(options->tag) > NINE_TAG_MAX)
 		return log_error(EUSAGE, "option --%s: a tag of more than %u bytes", option, NINE_TAG_MAX);
-	nine = nine_new(nines->loop, options->tag);
+	nine = nine_new(kvm, options->tag);
 	if (!nine)
 		return log_errno(ENOMEM, "--%s", option);
 	result = share_open(&nine->share, option, options);
 	if (!result) {
-		result = pool_create(&nine->pool, "9p", POOL_THREADS, share_thread_enter);
+		result = calls_init(&nine->calls, &nine_calls_ops, nine->device.loop, "9p", POOL_THREADS, share_thread_enter);
 		if (result)
 			log_errno(result, "--%s", option);
 	}
@@ -367,99 +316,67 @@ static int nine_add(struct kvm *kvm, struct nines *nines, const char *option, co
 		nine_free(nine);
 		return result;
 	}
-	nine->next = nines->first;
-	nines->first = nine;
+	nine->next = *first;
+	*first = nine;
 	return 0;
 }
 
-static int nine_add_option(struct kvm *kvm, struct nines *nines, const char *option, const char *text, const char *tag, unsigned int index)
+static int nine_add_option(struct kvm *kvm, struct nine **first, const char *option, const char *text, const char *tag,
+			   unsigned int index)
 {
 	struct share_options options;
 	int result = share_options_parse(&options, option, text, tag);
 
 	if (result)
 		return result;
-	result = nine_add(kvm, nines, option, &options, index);
+	result = nine_add(kvm, first, option, &options, index);
 	share_options_free(&options);
 	return result;
 }
 
-static int nines_add_all(struct kvm *kvm, struct nines *nines)
+static int nines_add_all(struct kvm *kvm, struct nine **first)
 {
 	const char *root = share_root_option(kvm->config);
 	unsigned int index = 0;
 	int result = 0;
 
 	if (root)
-		result = nine_add_option(kvm, nines, "disk", root, SHARE_ROOT_TAG, index++);
+		result = nine_add_option(kvm, first, "disk", root, SHARE_ROOT_TAG, index++);
 	for (size_t i = 0; i < config_count(kvm->config, "9p") && !result; i++)
-		result = nine_add_option(kvm, nines, "9p", config_item(kvm->config, "9p", i), NULL, index++);
+		result = nine_add_option(kvm, first, "9p", config_item(kvm->config, "9p", i), NULL, index++);
 	return result;
 }
 
-/* A guest's fid keeps a file open; each share has its part of what the host allows the process. */
-static void handles_allot(struct nines *nines)
+static void nines_free(struct nine *nine)
 {
-	struct rlimit limit;
-	rlim_t shares = 0;
-	rlim_t each = 0;
-
-	for (struct nine *nine = nines->first; nine; nine = nine->next)
-		shares++;
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-			getrlimit(RLIMIT_NOFILE, &limit);
-	}
-	if (limit.rlim_cur > 2 * FDS_KEPT)
-		each = (limit.rlim_cur - FDS_KEPT) / MAX(shares, (rlim_t)1);
-	for (struct nine *nine = nines->first; nine; nine = nine->next)
-		nine->handles_max = (size_t)MAX(MIN(each, (rlim_t)HANDLES_MAX), (rlim_t)128);
-}
-
-static void nines_free(struct nines *nines)
-{
-	struct nine *nine;
-
-	while ((nine = nines->first)) {
-		nines->first = nine->next;
+	for (struct nine *next; nine; nine = next) {
+		next = nine->next;
 		virtio_device_del(&nine->device);
 		nine_free(nine);
 	}
-	event_loop_destroy(nines->loop);
-	free(nines);
 }
 
 static void nine_exit(struct kvm *kvm)
 {
-	struct nines *nines = kvm_get_state(kvm, nine_key);
+	struct nine *first = kvm_get_state(kvm, nine_key);
 
 	/* Taking state away can't fail: only a new key needs memory. */
 	if (!kvm_set_state(kvm, nine_key, NULL))
-		nines_free(nines);
+		nines_free(first);
 }
 
 static int nine_init(struct kvm *kvm)
 {
-	struct nines *nines;
+	struct nine *first = NULL;
 	int result;
 
 	if (!config_count(kvm->config, "9p") && !share_root_option(kvm->config))
 		return INIT_SKIP;
-	nines = calloc(1, sizeof(*nines));
-	if (!nines)
-		return log_errno(ENOMEM, "virtio-9p");
-	result = event_loop_create(&nines->loop, "share");
+	result = nines_add_all(kvm, &first);
 	if (!result)
-		result = event_loop_start_thread(nines->loop);
-	if (!result)
-		result = nines_add_all(kvm, nines);
-	if (!result) {
-		handles_allot(nines);
-		result = kvm_set_state(kvm, nine_key, nines);
-	}
+		result = kvm_set_state(kvm, nine_key, first);
 	if (result)
-		nines_free(nines);
+		nines_free(first);
 	return result;
 }
 

@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-#include "kvm/pool.h"
+#include "kvm/calls.h"
 #include "kvm/share.h"
 #include "kvm/virtio.h"
 
@@ -64,7 +64,7 @@ struct nine_config {
 struct nine {
 	struct virtio_device device;
 	struct share *share;
-	struct pool *pool;		/* its own: one share's slow files are no other's */
+	struct calls calls;		/* on threads of its own: one share's slow files are no other's */
 	struct nine_config config;	/* constant once added */
 	atomic_uint msize;		/* 0: no Tversion yet; changed while nothing is in flight */
 	size_t handles_max;
@@ -79,12 +79,7 @@ struct nine {
 	struct nine_call *spare;
 	struct nine_call *version;	/* a Tversion that waits for all other calls, or runs; nothing is popped meanwhile */
 	bool version_runs;
-	unsigned int flights;
-	struct event_work finished;
-
-	pthread_mutex_t done_lock;	/* guards the list; innermost */
-	pthread_cond_t any_done;
-	struct nine_call *done, **done_tail;
+	bool stopped;			/* there may be more in the queue, which was not popped */
 	struct nine *next;
 };
 
@@ -152,7 +147,7 @@ void nine_put_qid(struct nine_out *out, const struct share_attr *attr);
 uint8_t nine_qid_type(uint32_t mode);
 
 struct nine_call {
-	struct pool_job job;
+	struct call call;
 	struct nine *nine;
 	struct virtqueue *vq;
 	struct virtio_request *req;
@@ -165,7 +160,6 @@ struct nine_call {
 	/* owned by the loop */
 	struct nine_call *next, **link;	/* in flight, or spare */
 	struct nine_call *flushes;	/* Tflushes that wait for this one, by their next */
-	struct nine_call *done_next;	/* guarded by nine->done_lock */
 };
 
 /** NINE_LATER - an operation's result: it would block, so call it again on a thread of the pool */

@@ -23,6 +23,8 @@
 #include "kvm/types.h"
 
 struct config;
+struct event_loop;
+struct kvm;
 struct share;
 struct share_node;
 
@@ -58,6 +60,10 @@ bool share_names_folder(const char *text);
 /** share_root_option() - the first folder among --disk's arguments, or NULL; its tag is SHARE_ROOT_TAG */
 const char *share_root_option(const struct config *config);
 #define SHARE_ROOT_TAG "/dev/root"
+
+/** shares_loop(), shares_handles() - from dev_base on: the loop that a VM's shares have, and how many open files each may keep */
+struct event_loop *shares_loop(const struct kvm *kvm);
+size_t shares_handles(const struct kvm *kvm);
 
 /** share_open() - opens the root; says what is wrong with the folder */
 int __must_check share_open(struct share **share, const char *option, const struct share_options *options);

@@ -101,6 +101,16 @@ size_t virtio_request_read(const struct virtio_request *req, size_t offset, void
 /** virtio_request_write() - scatters into the writable segments; returns how many fitted */
 size_t virtio_request_write(const struct virtio_request *req, size_t offset, const void *buffer, size_t length);
 
+/**
+ * virtio_request_from_file() - reads @length bytes of the file from @offset on into the writable segments, from @at on
+ * virtio_request_to_file() - writes so many of the readable ones
+ * @flags: preadv2()'s, pwritev2()'s
+ *
+ * Any thread, while the request is in flight. The result is how many bytes were moved, or a negative errno if none was.
+ */
+ssize_t virtio_request_from_file(const struct virtio_request *req, size_t at, int fd, uint64_t offset, size_t length, int flags);
+ssize_t virtio_request_to_file(const struct virtio_request *req, size_t at, int fd, uint64_t offset, size_t length, int flags);
+
 void virtqueue_save(const struct virtqueue *vq, struct state_writer *writer);
 int __must_check virtqueue_load(struct virtqueue *vq, struct state_reader *reader);
 

@@ -188,6 +188,7 @@ static inline void machine(const char *settings)
 	kvm = driver_machine();
 	snprintf(text, sizeof(text), "in,share%s", settings);
 	ck_assert_int_eq(config_set(kvm->config, "9p", text), 0);
+	board_add(kvm, "shares_init");
 	board_add(kvm, "nine_init");
 	driver_start(0, 1);
 	session_start();
