@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Folders of the host in a stock Debian guest: 9p by each transport, and as the root file system. Runs where KVM boots
+# Folders of the host in a stock Debian guest: by 9p and virtio-fs, by each transport, and as the root file system. Runs where KVM boots
 # ordinary kernels, else in an outer machine.
 #
 # usage: tests/integration/shares.sh [NAME...]     exit 0: passed, 1: failed, 77: this host can't run it
