@@ -172,6 +172,14 @@ static void cpu_exit_system_event(struct kvm_cpu *cpu)
 	}
 }
 
+static void cpu_exit_debug(struct kvm_cpu *cpu)
+{
+	if (cpu->kvm->debugger)
+		cpu->kvm->debugger->stopped(cpu->kvm->debugger, cpu);
+	else
+		arch_cpu_dump(cpu, STDERR_FILENO);
+}
+
 static void cpu_exit_other(struct kvm_cpu *cpu)
 {
 	int result = arch_cpu_handle_exit(cpu);
@@ -204,7 +212,7 @@ static void cpu_handle_exit(struct kvm_cpu *cpu)
 		cpu_exit_system_event(cpu);
 		return;
 	case KVM_EXIT_DEBUG:
-		arch_cpu_dump(cpu, STDERR_FILENO);
+		cpu_exit_debug(cpu);
 		return;
 	case KVM_EXIT_SHUTDOWN:
 		cpu_fatal(cpu, KVM_END_TRIPLE_FAULT, "vCPU %u: triple fault", cpu->index);
@@ -231,19 +239,28 @@ static void cpu_handle_exit(struct kvm_cpu *cpu)
 static bool cpu_must_wait(struct kvm_cpu *cpu)
 {
 	return !(atomic_load(&cpu->requests) & CPU_REQUEST_STOP) &&
-	       ((atomic_load(&cpu->requests) & CPU_REQUEST_PAUSE) || atomic_load(&cpu->kvm->reset_wanted) ||
-		atomic_load(&cpu->kvm->end) != KVM_END_NONE);
+	       ((atomic_load(&cpu->requests) & (CPU_REQUEST_PAUSE | CPU_REQUEST_HOLD)) ||
+		atomic_load(&cpu->kvm->reset_wanted) || atomic_load(&cpu->kvm->end) != KVM_END_NONE);
 }
 
-/* KVM finishes the instruction of an I/O exit at the next KVM_RUN: without it the registers would be stale. */
+/*
+ * KVM finishes the instruction of an I/O exit at the next KVM_RUN: without it the registers would be stale. That may
+ * bring the instruction's next piece of I/O, or the end of a single step over it.
+ */
 static void cpu_complete_io(struct kvm_cpu *cpu)
 {
-	if (!cpu->io_pending)
-		return;
-	cpu->run->immediate_exit = 1;
-	if (ioctl(cpu->fd, KVM_RUN, 0) < 0 && errno != EINTR)
-		log_errno(errno, "vCPU %u: can't complete its I/O", cpu->index);
-	cpu->io_pending = false;
+	while (cpu->io_pending) {
+		cpu->run->immediate_exit = 1;
+		if (!ioctl(cpu->fd, KVM_RUN, 0)) {
+			RCU_READ_SCOPE();
+
+			cpu_handle_exit(cpu);
+			continue;
+		}
+		if (errno != EINTR)
+			log_errno(errno, "vCPU %u: can't complete its I/O", cpu->index);
+		cpu->io_pending = false;
+	}
 }
 
 static void cpu_park(struct kvm_cpu *cpu)

@@ -200,7 +200,8 @@ int kvm_run(struct kvm *kvm)
 	if (result)
 		return result;
 	kvm->started_ns = event_now_ns();
-	atomic_store(&kvm->state, KVM_RUNNING);
+	/* who waits for a debugger has paused it already */
+	atomic_store(&kvm->state, kvm->pause_depth ? KVM_PAUSED : KVM_RUNNING);
 	result = kvm_cpus_start(kvm);
 	if (!result)
 		result = event_loop_run(kvm->loop);

@@ -15,6 +15,7 @@
 #define CPU_REQUEST_PAUSE	BIT(0)	/* park until it is cleared */
 #define CPU_REQUEST_STOP	BIT(1)	/* leave the thread */
 #define CPU_REQUEST_NMI		BIT(2)
+#define CPU_REQUEST_HOLD	BIT(3)	/* the debugger's: park while others may run */
 
 struct kvm_cpu_arch;
 

@@ -59,6 +59,14 @@ struct kvm_listener {
 	struct kvm_listener *next;
 };
 
+/**
+ * struct kvm_debugger - who is told of a vCPU's KVM_EXIT_DEBUG, on that vCPU's thread
+ * Hung up and taken off by the main thread while the vCPUs are parked.
+ */
+struct kvm_debugger {
+	void (*stopped)(struct kvm_debugger *debugger, struct kvm_cpu *cpu);
+};
+
 struct kvm {
 	struct config *config;		/* owned by the creator, outlives the VM */
 	const char *name;		/* --name or guest-PID */
@@ -99,6 +107,7 @@ struct kvm {
 	struct irqs *irqs;		/* core/irq.c */
 	void (*power_button)(void *opaque);
 	void *power_button_opaque;
+	struct kvm_debugger *debugger;	/* NULL: none; the vCPUs read it */
 	unsigned int pause_depth;
 	bool user_paused;
 	uint64_t started_ns;
