@@ -28,11 +28,25 @@ struct arm64_vm *arm64_vm(const struct kvm *kvm);
 struct kvm_cpu_arch {
 	struct kvm_vcpu_init init;	/* the same at every reset: KVM wants that */
 	uint64_t mpidr;			/* affinity fields only */
+	/* while gdb steps: the interrupts that are masked for it, and where it began; gdb-step.c */
+	uint64_t step_masked, step_pc;
 };
 
 /** cpu_get_register(), cpu_set_register() - one register by KVM's ID; no message; vCPU not running */
 int __must_check cpu_get_register(const struct kvm_cpu *cpu, uint64_t id, uint64_t *value);
 int __must_check cpu_set_register(const struct kvm_cpu *cpu, uint64_t id, uint64_t value);
+
+/** cpu_translate() - the guest physical address of @va, as the CPU's EL1 sees it now; or -EFAULT */
+int __must_check cpu_translate(struct kvm_cpu *cpu, uint64_t va, uint64_t *pa);
+
+#define PSTATE_AARCH32		BIT(4)
+
+/**
+ * step_mask() - before a single step: interrupts wait, unless the instruction itself is about their masks
+ * step_unmask() - behind it, or when it is given up: nothing of that is left in the guest's registers
+ */
+void step_mask(struct kvm_cpu *cpu);
+int __must_check step_unmask(struct kvm_cpu *cpu);
 
 #define CPU_CORE_REGISTER(member) \
 	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | \

@@ -34,7 +34,5 @@ static const struct option_def pending_options[] = {
 	  .pending = BIOS },
 	{ .name = "sandbox", .type = OPTION_STRING, .argument = "SCRIPT",
 	  .help = "Run a script in the guest", .pending = DAY },
-	{ .name = "gdb", .type = OPTION_STRING, .argument = "ADDRESS", .optional_argument = true,
-	  .help = "Serve gdb's remote protocol", .pending = DAY },
 };
 RUN_OPTIONS(pending_options_group, "Not built yet", pending_options);

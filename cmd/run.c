@@ -106,6 +106,14 @@ static int take_operands(struct config *config, int argc, char **argv)
 		argc--;
 		argv++;
 	}
+	/* --gdb with its address as the next word: no kernel is called so */
+	if (argc && config_given(config, "gdb") && !config_string(config, "gdb") &&
+	    (strncmp(argv[0], "tcp:", 4) == 0 || strncmp(argv[0], "unix:", 5) == 0)) {
+		if (config_set(config, "gdb", argv[0]) < 0)
+			return -EUSAGE;
+		argc--;
+		argv++;
+	}
 	if (!argc)
 		return 0;
 	if (argc > 1)

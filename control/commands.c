@@ -163,10 +163,14 @@ SIMPLE_COMMAND(stop, "stop", "Pause the guest");
 
 static int cont(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
+	int r = kvm_user_resume(kvm);
+
 	(void)arguments;
 	(void)result;
-	(void)error;
-	return kvm_user_resume(kvm);
+	/* between commands nobody else pauses a VM */
+	if (r == 0 && kvm->pause_depth)
+		return fail(error, EBUSY, "The guest stands still in gdb: let it go on there (x-lkvm-query-gdb says where)");
+	return r;
 }
 SIMPLE_COMMAND(cont, "cont", "Let the guest go on");
 
