@@ -82,6 +82,10 @@ static void cpu_exit_io(struct kvm_cpu *cpu)
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 	unsigned int size = run->io.size;
 	bool write = run->io.direction == KVM_EXIT_IO_OUT, taken = true;
+	struct kvm_debugger *debugger = cpu->kvm->debugger;
+
+	if (__builtin_expect(debugger && debugger->io, 0) && debugger->io(debugger, cpu))
+		return;
 
 	for (uint32_t i = 0; i < run->io.count; i++, data += size) {
 		uint64_t value = 0;

@@ -44,9 +44,24 @@ int arch_gdb_usable(const struct kvm *kvm)
 	return 0;
 }
 
-bool arch_gdb_trap_works(struct kvm *kvm)
+unsigned int arch_gdb_probe(struct kvm *kvm)
 {
-	return kvm_check_extension(kvm, KVM_CAP_SET_GUEST_DEBUG) > 0;
+	return (kvm_check_extension(kvm, KVM_CAP_SET_GUEST_DEBUG) > 0 ? GDB_CAN_TRAP : 0) |
+	       (kvm_check_extension(kvm, KVM_CAP_GUEST_DEBUG_HW_BPS) > 0 ? GDB_CAN_BREAK : 0) |
+	       (kvm_check_extension(kvm, KVM_CAP_GUEST_DEBUG_HW_WPS) > 0 ? GDB_CAN_WATCH : 0);
+}
+
+/* KVM/arm64 reports what it says */
+const uint8_t *const arch_gdb_weak_trap = NULL;
+
+bool arch_gdb_weak_stop(struct kvm_cpu *cpu, bool (*own)(void *opaque, struct kvm_cpu *cpu, uint64_t address),
+			void *opaque, uint64_t *address)
+{
+	(void)cpu;
+	(void)own;
+	(void)opaque;
+	(void)address;
+	return false;
 }
 
 int arch_gdb_translate(struct kvm_cpu *cpu, uint64_t address, uint64_t *physical)

@@ -40,7 +40,9 @@ struct gdb_points {
 	struct gdb_point hardware[GDB_POINTS_MAX];
 	bool instead[GDB_POINTS_MAX];	/* gdb asked for a software breakpoint where nothing was mapped */
 	size_t hardware_count;
-	enum { GDB_TRAP_UNKNOWN, GDB_TRAP_WORKS, GDB_TRAP_IGNORED } trap;	/* whether KVM reports the instruction */
+	bool probed;
+	unsigned int can;		/* GDB_CAN_*, once it is probed */
+	const uint8_t *trap;		/* the instruction that is put into memory; NULL: none works */
 };
 
 struct gdb_client;
@@ -86,6 +88,9 @@ int __must_check gdb_go(struct gdb *gdb, const enum gdb_action *actions);
 
 /** gdb_cpu_stopped() - the debugger's callback, on the vCPU's thread */
 void gdb_cpu_stopped(struct kvm_debugger *debugger, struct kvm_cpu *cpu);
+
+/** gdb_cpu_io() - the same for an exit that may be the weak trap's */
+bool gdb_cpu_io(struct kvm_debugger *debugger, struct kvm_cpu *cpu);
 
 /** gdb_stopped_work() - the main thread's side of it */
 void gdb_stopped_work(struct event_work *work);

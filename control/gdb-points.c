@@ -4,8 +4,9 @@
  *
  * A software breakpoint is the CPU's trap instruction in guest memory, found again by its physical address, so that
  * it is one whatever tables a vCPU has. Where nothing is mapped yet, as before a kernel has made its page tables,
- * or KVM doesn't report the instruction, a hardware breakpoint stands in for it. The lists change while all vCPUs
- * are parked only.
+ * a hardware breakpoint stands in for it. Not every KVM reports what it is asked to: it is probed at the first
+ * breakpoint, and then each kind stands in for the other, with an instruction that is no breakpoint as the last
+ * resort. The lists change while all vCPUs are parked only.
  */
 #include <string.h>
 
@@ -60,7 +61,7 @@ static int software_insert(struct gdb *gdb, uint64_t address, uint64_t physical)
 		return result;
 	/* the same instruction by another address has its trap already */
 	gdb_points_hide(gdb, physical, point.saved, arch_gdb_trap_size);
-	result = trap_put(gdb, physical, arch_gdb_trap);
+	result = trap_put(gdb, physical, points->trap);
 	if (!result)
 		points->software[points->software_count++] = point;
 	return result;
@@ -77,7 +78,7 @@ static void software_remove(struct gdb *gdb, struct gdb_software *at)
 		return;
 	/* what the guest, or a reset, has written over it stays */
 	if (memory_read(&gdb->kvm->memory, gpa(point.physical), now, arch_gdb_trap_size) ||
-	    memcmp(now, arch_gdb_trap, arch_gdb_trap_size) != 0)
+	    memcmp(now, points->trap, arch_gdb_trap_size) != 0)
 		return;
 	if (trap_put(gdb, point.physical, point.saved))
 		log_warn("gdb: the breakpoint at 0x%llx can't be taken out", (unsigned long long)point.address);
@@ -132,7 +133,7 @@ void gdb_points_show(struct gdb *gdb, uint64_t physical, uint8_t *data, size_t l
 			if (pass == 0)
 				memcpy(point->saved + trap_at, data + data_at, count);
 			else
-				memcpy(data + data_at, arch_gdb_trap + trap_at, count);
+				memcpy(data + data_at, gdb->points.trap + trap_at, count);
 		}
 	}
 }
@@ -185,31 +186,65 @@ static bool hardware_has(const struct gdb *gdb, const struct gdb_point *point, b
 	return false;
 }
 
-static bool trap_works(struct gdb *gdb)
+/* ---- what this KVM can do ---- */
+
+static void probe(struct gdb *gdb)
 {
-	if (gdb->points.trap == GDB_TRAP_UNKNOWN) {
-		gdb->points.trap = arch_gdb_trap_works(gdb->kvm) ? GDB_TRAP_WORKS : GDB_TRAP_IGNORED;
-		if (gdb->points.trap == GDB_TRAP_IGNORED)
-			log_warn("gdb: this host's KVM doesn't report breakpoint instructions: all breakpoints are hardware's, "
-				 "which has few");
-	}
-	return gdb->points.trap == GDB_TRAP_WORKS;
+	struct gdb_points *points = &gdb->points;
+
+	if (points->probed)
+		return;
+	points->can = arch_gdb_probe(gdb->kvm);
+	points->probed = true;
+	points->trap = points->can & GDB_CAN_TRAP ? arch_gdb_trap : arch_gdb_weak_trap;
+	if (points->trap == arch_gdb_weak_trap)
+		gdb->debugger.io = gdb_cpu_io;
+	if (!(points->can & GDB_CAN_TRAP))
+		log_warn("gdb: this host's KVM doesn't report breakpoint instructions: %s", points->can & GDB_CAN_BREAK ?
+			 "hardware breakpoints stand in for them" : "breakpoints work in the kernel's code only");
+	if (!(points->can & GDB_CAN_WATCH))
+		log_warn("gdb: this host's KVM doesn't report watchpoints: gdb single-steps instead");
+}
+
+/* A breakpoint of either kind, by what there is */
+static int code_add(struct gdb *gdb, uint64_t address)
+{
+	const struct gdb_points *points = &gdb->points;
+	const struct gdb_point hardware = stand_in(address);
+	uint64_t physical;
+	bool mapped = !arch_gdb_translate(gdb->kvm->cpus[gdb->thread], address, &physical);
+	int result = -EFAULT;
+
+	if (mapped && (points->can & GDB_CAN_TRAP))
+		return software_insert(gdb, address, physical);
+	if (points->can & GDB_CAN_BREAK)
+		result = hardware_add(gdb, &hardware, true);
+	if (result && mapped && points->trap)
+		result = software_insert(gdb, address, physical);
+	return result;
 }
 
 /* ---- what gdb asks for: adding one that is there, or removing one that isn't, is no error ---- */
 
+/* As which kind a point is kept: a hardware breakpoint is one of software where KVM reports none */
+static bool is_code(const struct gdb *gdb, const struct gdb_point *point)
+{
+	return point->kind == GDB_SOFTWARE || (point->kind == GDB_HARDWARE && !(gdb->points.can & GDB_CAN_BREAK));
+}
+
 int gdb_point_add(struct gdb *gdb, const struct gdb_point *point)
 {
 	const struct gdb_point hardware = stand_in(point->address);
-	uint64_t physical;
 
-	if (point->kind != GDB_SOFTWARE)
-		return hardware_has(gdb, point, false) ? 0 : hardware_add(gdb, point, false);
-	if (software_find(gdb, point->address) || hardware_has(gdb, &hardware, true))
-		return 0;
-	if (arch_gdb_translate(gdb->kvm->cpus[gdb->thread], point->address, &physical) < 0 || !trap_works(gdb))
-		return hardware_add(gdb, &hardware, true);
-	return software_insert(gdb, point->address, physical);
+	probe(gdb);
+	if (is_code(gdb, point)) {
+		bool there = software_find(gdb, point->address) || hardware_has(gdb, &hardware, true);
+
+		return there ? 0 : code_add(gdb, point->address);
+	}
+	if (point->kind != GDB_HARDWARE && !(gdb->points.can & GDB_CAN_WATCH))
+		return -EOPNOTSUPP;
+	return hardware_has(gdb, point, false) ? 0 : hardware_add(gdb, point, false);
 }
 
 int gdb_point_remove(struct gdb *gdb, const struct gdb_point *point)
@@ -217,7 +252,7 @@ int gdb_point_remove(struct gdb *gdb, const struct gdb_point *point)
 	const struct gdb_point hardware = stand_in(point->address);
 	struct gdb_software *software;
 
-	if (point->kind != GDB_SOFTWARE) {
+	if (!is_code(gdb, point)) {
 		hardware_remove(gdb, point, false);
 		return 0;
 	}
@@ -245,7 +280,7 @@ void gdb_points_reset(struct gdb *gdb)
 		const struct gdb_point hardware = stand_in(last->address);
 
 		software_remove(gdb, last);
-		if (hardware_add(gdb, &hardware, true))
+		if (!(gdb->points.can & GDB_CAN_BREAK) || hardware_add(gdb, &hardware, true))
 			log_warn("gdb: the breakpoint at 0x%llx is lost by the reset (no hardware breakpoint is left for it)",
 				 (unsigned long long)hardware.address);
 	}

@@ -15,6 +15,13 @@
 
 /* ---- on a vCPU's thread ---- */
 
+static void cpu_stops(struct gdb *gdb, struct kvm_cpu *cpu, const struct gdb_stop *stop)
+{
+	gdb->cpus[cpu->index].stop = *stop;
+	kvm_cpu_request(cpu, CPU_REQUEST_HOLD);
+	event_work_post(&gdb->stopped);
+}
+
 void gdb_cpu_stopped(struct kvm_debugger *debugger, struct kvm_cpu *cpu)
 {
 	struct gdb *gdb = container_of(debugger, struct gdb, debugger);
@@ -31,9 +38,23 @@ void gdb_cpu_stopped(struct kvm_debugger *debugger, struct kvm_cpu *cpu)
 			log_errno(result, "vCPU %u: a debug exception of the guest's own is lost", cpu->index);
 		return;
 	}
-	state->stop = stop;
-	kvm_cpu_request(cpu, CPU_REQUEST_HOLD);
-	event_work_post(&gdb->stopped);
+	cpu_stops(gdb, cpu, &stop);
+}
+
+static bool own_trap(void *opaque, struct kvm_cpu *cpu, uint64_t address)
+{
+	return gdb_points_own(opaque, cpu, address);
+}
+
+bool gdb_cpu_io(struct kvm_debugger *debugger, struct kvm_cpu *cpu)
+{
+	struct gdb *gdb = container_of(debugger, struct gdb, debugger);
+	struct gdb_stop stop = { .kind = GDB_STOP_SOFTWARE };
+
+	if (!gdb->points.software_count || !arch_gdb_weak_stop(cpu, own_trap, gdb, &stop.address))
+		return false;
+	cpu_stops(gdb, cpu, &stop);
+	return true;
 }
 
 /* ---- on the main thread ---- */
@@ -196,7 +217,7 @@ static int set_debug(struct gdb *gdb, unsigned int index, bool step)
 	struct gdb_debug *debug = &gdb->cpus[index].debug;
 	bool nothing;
 
-	debug->software = gdb->points.software_count > 0;
+	debug->software = gdb->points.software_count && (gdb->points.can & GDB_CAN_TRAP);
 	debug->step = step;
 	debug->points = gdb->points.hardware;
 	debug->count = gdb->points.hardware_count;

@@ -78,8 +78,21 @@ struct gdb_debug {
 extern const uint8_t arch_gdb_trap[];
 extern const size_t arch_gdb_trap_size;
 
-/** arch_gdb_trap_works() - whether KVM reports it; if not, hardware breakpoints are all there is. Takes milliseconds. */
-bool arch_gdb_trap_works(struct kvm *kvm);
+/** arch_gdb_probe() - which of these this host's KVM really reports; takes milliseconds */
+unsigned int arch_gdb_probe(struct kvm *kvm);
+#define GDB_CAN_TRAP	BIT(0)	/* arch_gdb_trap */
+#define GDB_CAN_BREAK	BIT(1)	/* hardware breakpoints */
+#define GDB_CAN_WATCH	BIT(2)	/* watchpoints */
+
+/**
+ * arch_gdb_weak_trap - an instruction of the same size that makes an exit for I/O on any KVM, in the kernel's code
+ * only; NULL if there is none
+ * arch_gdb_weak_stop() - whether the exit in cpu->run was one at an @address that is @own; the vCPU then stands at it. The
+ * vCPU's thread
+ */
+extern const uint8_t *const arch_gdb_weak_trap;
+bool arch_gdb_weak_stop(struct kvm_cpu *cpu, bool (*own)(void *opaque, struct kvm_cpu *cpu, uint64_t address),
+			void *opaque, uint64_t *address);
 
 /** arch_gdb_points_fit() - 0 if the CPU can watch all of @points, else -ENOSPC, or -EINVAL for one it never can */
 int __must_check arch_gdb_points_fit(struct kvm *kvm, const struct gdb_point *points, size_t count);

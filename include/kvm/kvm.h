@@ -65,6 +65,8 @@ struct kvm_listener {
  */
 struct kvm_debugger {
 	void (*stopped)(struct kvm_debugger *debugger, struct kvm_cpu *cpu);
+	/** @io: NULL, or whether a KVM_EXIT_IO was a breakpoint and no I/O */
+	bool (*io)(struct kvm_debugger *debugger, struct kvm_cpu *cpu);
 };
 
 struct kvm {
