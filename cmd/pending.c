@@ -15,7 +15,6 @@ PENDING(sandbox_command, "sandbox", "Run a command in a sandbox",
 	"the kernel developer's day issue");
 PENDING(exec_command, "exec", "Run a command in a guest", "the kernel developer's day issue");
 PENDING(test_command, "test", "Test kernels in parallel", "the kernel developer's day issue");
-PENDING(gdb_command, "gdb", "Debug a guest's kernel", "the kernel developer's day issue");
 PENDING(snapshot_command, "snapshot", "Save a VM's state", "the state issue");
 PENDING(fork_command, "fork", "Make running copies of a VM", "the state issue");
 PENDING(migrate_command, "migrate", "Move a VM to another host", "the state issue");
