@@ -188,7 +188,6 @@ static void default_mac(const struct kvm *kvm, unsigned int index, uint8_t mac[6
 /* What -n may name and this build has no file for: why. */
 static const struct { const char *mode, *why; } modes_missing[] = {
 	{ "user", "is not in this build, which was made without libslirp" },
-	{ "stream", "is not built yet" },
 	{ "passt", "is not built yet" },
 	{ "vhost-user", "is not built yet" },
 };

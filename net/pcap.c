@@ -109,7 +109,11 @@ static int pcap_start(struct net_backend *backend)
 {
 	struct pcap *pcap = pcap_of(backend);
 
-	return net_start(pcap->inner, &pcap_client, pcap);
+	int result = net_start(pcap->inner, &pcap_client, pcap);
+
+	/* It may have changed before there was a client to be told. */
+	atomic_store(&backend->link_up, atomic_load(&pcap->inner->link_up));
+	return result;
 }
 
 static void pcap_stop(struct net_backend *backend)

@@ -283,6 +283,8 @@ static int net_begin(struct net *net)
 		net->pairs[i].backend->ops->offloads(net->pairs[i].backend, net->offloads);
 	result = net_set_active(net, net->active);
 	net->started = !result;
+	/* Nobody said so while it was stopped. */
+	net_link_update(net);
 	return result;
 }
 
