@@ -178,7 +178,10 @@ struct share_entry {
 };
 
 struct share_dir;
-/** share_dir_open() - takes @fd, which share_file_open() returned; reads ahead by KiBs at a time. Not to be shared by threads */
+/**
+ * share_dir_open() - takes @fd, which share_file_open() returned, unless it fails
+ * It reads ahead by KiBs at a time, and is not to be shared by threads.
+ */
 int __must_check share_dir_open(struct share *share, struct share_node *node, int fd, struct share_dir **dir);
 void share_dir_close(struct share_dir *dir);
 int share_dir_fd(const struct share_dir *dir);

@@ -472,6 +472,62 @@ START_TEST(quiesce_and_reset_wait_for_what_is_in_flight)
 }
 END_TEST
 
+/* ---- options ---- */
+
+static int init_named(const char *name)
+{
+	struct board_pick pick = { .name = name };
+
+	init_for_each(board_pick_item, &pick);
+	ck_assert_ptr_nonnull(pick.item);
+	return pick.item->init(kvm);
+}
+
+static void setup_options(void)
+{
+	log_set_sink(board_hush);
+	strcpy(top, "/tmp/lkvm-test-9p-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(top));
+	ck_assert_int_eq(chdir(top), 0);
+	ck_assert_int_eq(mkdir("in", 0755), 0);
+	kvm = driver_machine();
+}
+
+START_TEST(a_folder_among_the_disks_is_the_root_file_system)
+{
+	uint8_t config[11];
+
+	ck_assert_int_eq(config_set(kvm->config, "disk", "in"), 0);
+	ck_assert_int_eq(init_named("disks_init"), INIT_SKIP);
+	board_add(kvm, "shares_init");
+	board_add(kvm, "nine_init");
+	virtio_config_read(driven, 0, config, sizeof(config));
+	ck_assert_mem_eq(config, "\11\0/dev/root", 11);
+}
+END_TEST
+
+START_TEST(there_is_one_root_file_system)
+{
+	ck_assert_int_eq(config_set(kvm->config, "disk", "in"), 0);
+	ck_assert_int_eq(config_set(kvm->config, "disk", "/"), 0);
+	ck_assert_int_eq(init_named("disks_init"), -EUSAGE);
+}
+END_TEST
+
+static const char *const bad_shares[] = {
+	"in,same", "nothing,other", "in,", "in",
+	"in,a-tag-of-more-than-126-bytes-------------------------------------------------------------------------------------------------------------------"
+};
+
+START_TEST(shares_that_can_not_be_are_refused)
+{
+	ck_assert_int_eq(config_set(kvm->config, "9p", "in,same"), 0);
+	ck_assert_int_eq(config_set(kvm->config, "9p", bad_shares[_i]), 0);
+	board_add(kvm, "shares_init");
+	ck_assert_int_lt(init_named("nine_init"), 0);
+}
+END_TEST
+
 /* ---- saved state ---- */
 
 START_TEST(saved_loaded_and_saved_again_its_state_is_the_same)
@@ -554,6 +610,11 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, a_call_that_waits_holds_up_no_other_and_its_flush_comes_behind_it);
 	tcase_add_test(tests, a_version_waits_for_the_calls_before_it_and_holds_those_behind_it);
 	tcase_add_loop_test(tests, quiesce_and_reset_wait_for_what_is_in_flight, 0, 2);
+
+	tests = suite_case(suite, "options", setup_options, machine_end);
+	tcase_add_test(tests, a_folder_among_the_disks_is_the_root_file_system);
+	tcase_add_test(tests, there_is_one_root_file_system);
+	tcase_add_loop_test(tests, shares_that_can_not_be_are_refused, 0, (int)ARRAY_SIZE(bad_shares));
 
 	tests = suite_case(suite, "saved state", setup, machine_end);
 	tcase_add_test(tests, saved_loaded_and_saved_again_its_state_is_the_same);
