@@ -12,8 +12,6 @@
 #define BIOS	"firmware and flash come later"
 
 static const struct option_def pending_options[] = {
-	{ .name = "vsock", .type = OPTION_STRING, .argument = "CID",
-	  .help = "virtio-vsock", .pending = NETWORK },
 	{ .name = "vcpu-affinity", .type = OPTION_STRING, .argument = "CPUS",
 	  .help = "Host CPUs for the vCPUs",
 	  .pending = NETWORK },
