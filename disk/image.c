@@ -221,6 +221,6 @@ int image_check(struct image *image, bool repair, struct image_check *found)
 {
 	struct disk *disk = image->disk;
 
-	*found = (struct image_check){ .checked = disk->format->check };
+	*found = (struct image_check){ .say = found->say, .progress = found->progress, .checked = disk->format->check };
 	return found->checked ? disk->format->check(disk, repair, found) : 0;
 }

@@ -141,7 +141,7 @@ static int header_check_features(struct qcow2 *q, const uint8_t *table, size_t l
 		return refuse(q, ENOTSUP, "compressed by %s, which this build can't expand",
 			      q->compression_type == 1 ? "zstd" : "an unknown method");
 	if ((q->incompatible & QCOW2_CORRUPT) && !read_only)
-		return refuse(q, EROFS, "marked corrupt: repair it (qemu-img check -r all), or add ',ro'");
+		return refuse(q, EROFS, "marked corrupt: repair it (lkvm disk check --repair), or add ',ro'");
 	if ((q->incompatible & QCOW2_DATA_FILE) && !read_only)
 		return refuse(q, EROFS, "has an external data file, which can be read only (add ',ro')");
 	return 0;

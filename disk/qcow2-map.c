@@ -12,7 +12,7 @@
 int qcow2_broken(struct qcow2 *q, const char *what, uint64_t where)
 {
 	if (!q->complained)
-		log_error(EIO, "disk '%s': qcow2: %s (at %llu); the image is damaged: qemu-img check", q->file->path, what,
+		log_error(EIO, "disk '%s': qcow2: %s (at %llu); the image is damaged (lkvm disk check)", q->file->path, what,
 			  (unsigned long long)where);
 	q->complained = true;
 	return -EIO;

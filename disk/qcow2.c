@@ -98,7 +98,7 @@ static int open_for_writing(struct qcow2 *q)
 		return 0;
 	if (q->incompatible & QCOW2_DIRTY)
 		return log_error(EROFS, "disk '%s': qcow2: not closed the last time, and its refcounts may be wrong: "
-				 "repair it (qemu-img check -r all), or add ',ro'", q->file->path);
+				 "repair it (lkvm disk check --repair), or add ',ro'", q->file->path);
 	result = qcow2_read_refcount_table(q);
 	if (result)
 		return log_errno(result, "disk '%s': its refcount table can't be read", q->file->path);
@@ -195,6 +195,7 @@ static const struct disk_format qcow2_format = {
 	.expand = qcow2_expand,
 	.create = qcow2_create,
 	.describe = qcow2_describe,
+	.check = qcow2_check,
 	.compress = qcow2_compress,
 	.snapshots = &qcow2_snapshot_operations,
 };

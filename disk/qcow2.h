@@ -212,6 +212,7 @@ int __must_check qcow2_compress(struct disk *disk, uint64_t offset, const uint8_
 
 int __must_check qcow2_create(struct disk_file *file, const struct image_options *options);
 int __must_check qcow2_describe(struct disk *disk, json_t *facts);
+int __must_check qcow2_check(struct disk *disk, bool repair, struct image_check *found);
 extern const struct disk_snapshots qcow2_snapshot_operations;
 
 /* ---- writing guest clusters (disk/qcow2-plan.c, disk/qcow2-zero.c) ---- */

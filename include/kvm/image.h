@@ -62,14 +62,29 @@ json_t *image_describe(struct image *image, unsigned int depth);
 /** image_resize() - gains read as zeroes; a smaller size needs @shrink */
 int __must_check image_resize(struct image *image, uint64_t size, bool shrink);
 
+/**
+ * struct image_progress - how far a long call has come
+ * @at: @done of @total bytes, the latter never 0; a negative errno ends the call with that, and it says nothing more
+ */
+struct image_progress {
+	int (*at)(struct image_progress *progress, uint64_t done, uint64_t total);
+};
+
 struct image_check {
+	/* the caller's, or NULL: hears of each problem; is told how far it has come */
+	void (*say)(struct image_check *check, const char *line);
+	struct image_progress *progress;
+	/* found */
 	bool checked;			/* the format has something to check */
 	uint64_t corruptions, leaks;	/* those that are left */
 	uint64_t corruptions_fixed, leaks_fixed;
 	uint64_t clusters, allocated;
 };
 
-/** image_check() - @repair: mends what can be mended without a guess; the image was opened with repair set */
+/**
+ * image_check() - looks for what is wrong; a disk whose format has nothing to check is as it should be
+ * @repair: mends what can be mended without a guess; the image was opened with repair set
+ */
 int __must_check image_check(struct image *image, bool repair, struct image_check *found);
 
 /** image_snapshots() - those inside of the image, oldest first, by QEMU's names; NULL (said) */
@@ -81,14 +96,6 @@ enum image_snapshot_change { IMAGE_SNAPSHOT_CREATE, IMAGE_SNAPSHOT_APPLY, IMAGE_
 int __must_check image_snapshot(struct image *image, enum image_snapshot_change change, const char *name);
 
 /* ---- whole images ---- */
-
-/**
- * struct image_progress - how far a long call has come
- * @at: @done of @total bytes, the latter never 0; a negative errno ends the call with that, and it says nothing more
- */
-struct image_progress {
-	int (*at)(struct image_progress *progress, uint64_t done, uint64_t total);
-};
 
 struct image_copy {
 	struct image_progress *progress;	/* or NULL */
