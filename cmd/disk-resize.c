@@ -35,7 +35,7 @@ static int resize_run(struct config *config, int argc, char **argv)
 
 	if (!disk_command_operands("IMAGE [+|-]SIZE (a smaller one behind --)", argc, argv, 2, 2))
 		return LKVM_STATUS_USAGE;
-	result = disk_command_open(&image, config, argv[0], (struct disk_options){ .alone = true });
+	result = disk_command_open(&image, config, argv[0], (struct disk_options){ .read_only = false });
 	if (result)
 		return disk_command_status(result);
 	result = wanted_size(&image, argv[1], &size);

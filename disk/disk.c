@@ -61,12 +61,14 @@ static int disk_choose_format(struct disk *disk, const char *name)
 }
 
 /* An image that was only guessed to be one may be the work of a guest: it must not lead to the host's other files. */
-static int disk_confine(struct disk *disk)
+static int disk_confine(struct disk *disk, const char *beneath)
 {
 	char *slash;
 
-	if (disk->parent && disk->parent->folder) {
-		disk->folder = strdup(disk->parent->folder);
+	if (disk->parent && disk->parent->folder)
+		beneath = disk->parent->folder;
+	if (beneath) {
+		disk->folder = strdup(beneath);
 		return disk->folder ? 0 : -ENOMEM;
 	}
 	if (!disk->guessed || disk->backing_any)
@@ -83,7 +85,7 @@ static int disk_open_file(struct disk *disk, const struct disk_options *options)
 {
 	const struct disk_file_options file_options = {
 		.path = options->path, .shown = options->shown, .read_only = options->read_only && !options->repair, .direct = options->direct,
-		.no_flush = options->no_flush, .beneath = disk->parent ? disk->parent->folder : NULL,
+		.no_flush = options->no_flush, .beneath = disk->parent ? disk->parent->folder : options->beneath,
 	};
 	int result = disk_file_open(&disk->file, &file_options);
 
@@ -121,7 +123,7 @@ int disk_open_chained(struct disk **out, const struct disk_options *options, con
 	if (!result)
 		result = disk_choose_format(disk, options->format);
 	if (!result)
-		result = disk_confine(disk);
+		result = disk_confine(disk, options->beneath);
 	if (!result)
 		result = disk->format->open(disk);
 	if (result) {

@@ -29,6 +29,7 @@ struct disk {
 	const struct disk_format *format;
 	void *format_state;
 	struct disk *backing;		/* what the format doesn't map is read from there; or NULL */
+	const char *backing_name, *backing_format;	/* as they stand in the image, which owns them; or NULL */
 	bool guessed;			/* the format was probed, not given */
 	bool complained;		/* one line about refused writes is enough */
 	uint32_t compress_unit;		/* bytes, of a format that can write compressed ones */
@@ -84,6 +85,8 @@ struct disk_snapshots {
  * @check: looks for what is wrong, on a disk opened with repair when @repair is said
  * @compress: writes the whole unit at @offset, of @length bytes (shorter where the disk ends), compressed if that is
  *            shorter; on a disk that nobody else writes. Its units have disk->compress_unit bytes
+ * @empty: nothing is mapped any more
+ * @set_backing: from now on @name lies behind it, or nothing (NULL); the disk is closed next
  */
 struct disk_format {
 	const char *name;
@@ -99,6 +102,8 @@ struct disk_format {
 	int (*resize)(struct disk *disk, uint64_t size);
 	int (*check)(struct disk *disk, bool repair, struct image_check *found);
 	int (*compress)(struct disk *disk, uint64_t offset, const uint8_t *data, size_t length);
+	int (*empty)(struct disk *disk);
+	int (*set_backing)(struct disk *disk, const char *name, const char *format);
 	const struct disk_snapshots *snapshots;		/* NULL: it has none */
 };
 

@@ -15,45 +15,17 @@
 
 /* ---- tables ---- */
 
-int qcow2_allocate_row(struct qcow2 *q, uint64_t length, uint64_t *host)
-{
-	uint64_t needed = (length + q->cluster_size - 1) >> q->cluster_bits, have = 0;
-
-	/* A new refcount block lies in the first cluster that it counts. */
-	if (needed >= qcow2_clusters_in_block(q))
-		return -EFBIG;
-	while (have < needed) {
-		uint64_t at, count;
-		bool zeroed;
-		int result = qcow2_allocate(q, needed - have, &at, &count, &zeroed);
-
-		if (have && (result || at != *host + (have << q->cluster_bits))) {
-			qcow2_free_later(q, *host, have);
-			have = 0;
-		}
-		if (result)
-			return result;
-		*host = have ? *host : at;
-		have += count;
-	}
-	qcow2_cache_drop(q, *host, needed << q->cluster_bits);
-	return 0;
-}
-
 /* A copy of an L1 table in clusters of its own; whoever has it shares all that it leads to. */
-static int l1_write_copy(struct qcow2 *q, const uint64_t *l1, uint32_t entries, uint64_t *offset)
+static int write_copy(struct qcow2 *q, const uint64_t *l1, uint32_t entries, uint64_t *offset)
 {
-	int result = qcow2_allocate_row(q, MAX(entries * 8ULL, 8ULL), offset);
-	_cleanup_free_ uint8_t *raw = NULL;
+	_cleanup_free_ uint64_t *shared = NULL;
 
-	if (result)
-		return result;
-	raw = malloc(MAX(entries * (size_t)8, (size_t)8));
-	if (!raw)
+	shared = malloc(MAX(entries * sizeof(*shared), sizeof(*shared)));
+	if (!shared)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < entries; i++)
-		be64_store(raw + i * (size_t)8, l1[i] & ~QCOW2_COPIED);
-	return disk_file_write(q->file, *offset, raw, entries * (size_t)8);
+		shared[i] = l1[i] & ~QCOW2_COPIED;
+	return qcow2_l1_write(q, shared, entries, offset);
 }
 
 static void l1_free_later(struct qcow2 *q, uint64_t offset, uint32_t entries)
@@ -154,7 +126,7 @@ static int raise_all(struct qcow2 *q, const uint64_t *l1, uint32_t entries)
 	return result ? result : visit_all(q, l1, entries, raise);
 }
 
-static int lower_all(struct qcow2 *q, const uint64_t *l1, uint32_t entries)
+int qcow2_unreference(struct qcow2 *q, const uint64_t *l1, uint32_t entries)
 {
 	return visit_all(q, l1, entries, lower);
 }
@@ -247,13 +219,6 @@ static int said(const struct qcow2 *q, int result, const char *what)
 
 /* ---- the operations ---- */
 
-static int begin(struct qcow2 *q)
-{
-	int result = q->disk->info.read_only ? -EROFS : qcow2_begin_writing(q);
-
-	return result ? result : qcow2_write_all(q);
-}
-
 static int create(struct qcow2 *q, struct qcow2_snapshots *snapshots, const char *name)
 {
 	struct qcow2_snapshot *added;
@@ -264,7 +229,7 @@ static int create(struct qcow2 *q, struct qcow2_snapshots *snapshots, const char
 	added = &snapshots->list[snapshots->count - 1];
 	result = raise_all(q, q->l1, q->l1_size);
 	if (!result)
-		result = l1_write_copy(q, q->l1, q->l1_size, &added->l1_offset);
+		result = write_copy(q, q->l1, q->l1_size, &added->l1_offset);
 	/* from here on a write copies what it changes */
 	if (!result)
 		result = mark_copied(q);
@@ -277,7 +242,7 @@ static int snapshot_create(struct disk *disk, const char *name)
 {
 	struct qcow2 *q = disk->format_state;
 	struct qcow2_snapshots snapshots = { .count = 0 };
-	int result = begin(q);
+	int result = qcow2_begin_tool(q);
 
 	if (!result)
 		result = qcow2_snapshots_read(q, &snapshots);
@@ -289,22 +254,6 @@ static int snapshot_create(struct disk *disk, const char *name)
 		result = create(q, &snapshots, name);
 	qcow2_snapshots_free(&snapshots);
 	return said(q, result, "made");
-}
-
-/* Size, length and place of the L1 table lie in one sector of the header, so that it has all of the old or of the new. */
-static int header_switch(struct qcow2 *q, uint64_t size, uint32_t entries, uint64_t offset)
-{
-	uint8_t field[24] = { 0 };
-	int result = qcow2_cache_write(q, false);
-
-	be64_store(field, size);
-	be32_store(field + 12, entries);
-	be64_store(field + 16, offset);
-	if (!result)
-		result = disk_file_flush(q->file);
-	if (!result)
-		result = disk_file_write(q->file, QCOW2_AT_SIZE, field, sizeof(field));
-	return result ? result : disk_file_flush(q->file);
 }
 
 static int apply(struct qcow2 *q, const struct qcow2_snapshot *snapshot, uint64_t **l1)
@@ -319,9 +268,9 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *snapshot, uint64_
 		return qcow2_broken(q, "a snapshot whose L1 table is too short for its size", snapshot->disk_size);
 	result = raise_all(q, *l1, snapshot->l1_size);
 	if (!result)
-		result = l1_write_copy(q, *l1, snapshot->l1_size, &offset);
+		result = write_copy(q, *l1, snapshot->l1_size, &offset);
 	if (!result)
-		result = header_switch(q, snapshot->disk_size, snapshot->l1_size, offset);
+		result = qcow2_header_switch(q, snapshot->disk_size, snapshot->l1_size, offset);
 	if (result)
 		return result;
 	q->l1 = *l1;
@@ -330,7 +279,7 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *snapshot, uint64_
 	q->size = snapshot->disk_size;
 	q->disk->info.size = ALIGN_DOWN(q->size, 512);
 	*l1 = old;
-	result = lower_all(q, old, old_entries);
+	result = qcow2_unreference(q, old, old_entries);
 	l1_free_later(q, old_offset, old_entries);
 	if (!result)
 		result = qcow2_write_back(q);
@@ -343,7 +292,7 @@ static int snapshot_apply(struct disk *disk, const char *name)
 	struct qcow2 *q = disk->format_state;
 	struct qcow2_snapshots snapshots = { .count = 0 };
 	uint32_t index;
-	int result = begin(q);
+	int result = qcow2_begin_tool(q);
 
 	if (!result)
 		result = named(q, &snapshots, name, &index);
@@ -365,7 +314,7 @@ static int delete(struct qcow2 *q, struct qcow2_snapshots *snapshots, uint32_t i
 	memmove(&snapshots->list[index], &snapshots->list[index + 1], (snapshots->count - index) * sizeof(gone));
 	result = qcow2_snapshots_write(q, snapshots);
 	if (!result)
-		result = lower_all(q, l1, gone.l1_size);
+		result = qcow2_unreference(q, l1, gone.l1_size);
 	if (!result)
 		l1_free_later(q, gone.l1_offset, gone.l1_size);
 	if (!result)
@@ -379,7 +328,7 @@ static int snapshot_delete(struct disk *disk, const char *name)
 	struct qcow2 *q = disk->format_state;
 	struct qcow2_snapshots snapshots = { .count = 0 };
 	uint32_t index;
-	int result = begin(q);
+	int result = qcow2_begin_tool(q);
 
 	if (!result)
 		result = named(q, &snapshots, name, &index);

@@ -31,6 +31,16 @@ int __must_check qcow2_snapshots_write(struct qcow2 *q, struct qcow2_snapshots *
 /** qcow2_l1_read() - an L1 table that is not the active one, in the host's byte order; to be freed */
 int __must_check qcow2_l1_read(struct qcow2 *q, uint64_t offset, uint32_t entries, uint64_t **l1);
 
+/* ---- for all tools that write (disk/qcow2-tool.c) ---- */
+
+/** qcow2_begin_tool() - before the first change; all that is cached is written */
+int __must_check qcow2_begin_tool(struct qcow2 *q);
+/** qcow2_l1_write() - an L1 table, into new clusters */
+int __must_check qcow2_l1_write(struct qcow2 *q, const uint64_t *l1, uint32_t entries, uint64_t *offset);
+/** qcow2_header_switch() - another size, and another L1 table that is written already */
+int __must_check qcow2_header_switch(struct qcow2 *q, uint64_t size, uint32_t entries, uint64_t offset);
+/** qcow2_unreference() - later, one reference less to all that an L1 table leads to (disk/qcow2-snapshot.c) */
+int __must_check qcow2_unreference(struct qcow2 *q, const uint64_t *l1, uint32_t entries);
 /** qcow2_allocate_row() - clusters in a row for @length bytes of a table; forgets what was cached of them */
 int __must_check qcow2_allocate_row(struct qcow2 *q, uint64_t length, uint64_t *host);
 

@@ -118,6 +118,8 @@ static int open_rest(struct qcow2 *q)
 		return log_errno(result, "disk '%s': its tables can't be read", q->file->path);
 	info->size = ALIGN_DOWN(q->size, 512);
 	q->disk->compress_unit = q->cluster_size;
+	q->disk->backing_name = q->backing_name;
+	q->disk->backing_format = q->backing_format;
 	if (!info->size)
 		return log_error(EINVAL, "disk '%s': qcow2: a disk of no size", q->file->path);
 	if (q->disk->direct && q->cluster_size < 4096)
@@ -196,6 +198,9 @@ static const struct disk_format qcow2_format = {
 	.create = qcow2_create,
 	.describe = qcow2_describe,
 	.check = qcow2_check,
+	.resize = qcow2_resize,
+	.empty = qcow2_empty,
+	.set_backing = qcow2_set_backing,
 	.compress = qcow2_compress,
 	.snapshots = &qcow2_snapshot_operations,
 };

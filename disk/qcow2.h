@@ -213,6 +213,9 @@ int __must_check qcow2_compress(struct disk *disk, uint64_t offset, const uint8_
 int __must_check qcow2_create(struct disk_file *file, const struct image_options *options);
 int __must_check qcow2_describe(struct disk *disk, json_t *facts);
 int __must_check qcow2_check(struct disk *disk, bool repair, struct image_check *found);
+int __must_check qcow2_set_backing(struct disk *disk, const char *name, const char *format);
+int __must_check qcow2_empty(struct disk *disk);
+int __must_check qcow2_resize(struct disk *disk, uint64_t size);
 extern const struct disk_snapshots qcow2_snapshot_operations;
 
 /* ---- writing guest clusters (disk/qcow2-plan.c, disk/qcow2-zero.c) ---- */

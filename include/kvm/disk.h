@@ -64,6 +64,7 @@ struct disk_options {
 	/* of tools (kvm/image.h), not of -d */
 	bool alone;			/* leaves out what lies behind the image: its clusters there are holes */
 	bool repair;			/* a disk that is read only on a file that is not */
+	const char *beneath;		/* the real path of the folder it must lie in, with what it refers to; or NULL */
 	const char *shown;		/* what messages call it, in the same folder; NULL: @path */
 };
 

@@ -113,6 +113,18 @@ int __must_check image_copy(struct image *from, struct image *to, const struct i
  */
 int __must_check image_convert(const struct disk_options *source, const struct image_options *target, const struct image_copy *how);
 
+/** image_commit() - writes what an image holds to the one behind it; then that is all it shows, unless @keep */
+int __must_check image_commit(const struct disk_options *options, bool keep, struct image_progress *progress);
+
+struct image_rebase {
+	const char *name;			/* as it is to stand in the image; NULL: nothing lies behind it */
+	const char *format;			/* NULL: probed, and what is found stands in the image */
+	bool unsafe;				/* what is there shows the same as what was */
+};
+
+/** image_rebase() - puts something else behind an image, which first takes over what would not be seen any more */
+int __must_check image_rebase(const struct disk_options *options, const struct image_rebase *how, struct image_progress *progress);
+
 struct image_difference {
 	bool sizes, contents;
 	uint64_t offset;			/* of the first byte that differs */
