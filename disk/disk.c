@@ -103,7 +103,7 @@ static int disk_open_file(struct disk *disk, const struct disk_options *options)
 
 int disk_open(struct disk **out, const struct disk_options *options)
 {
-	return disk_open_chained(out, options, NULL);
+	return options->throw_away || options->overlay ? disk_open_overlay(out, options) : disk_open_chained(out, options, NULL);
 }
 
 int disk_open_chained(struct disk **out, const struct disk_options *options, const struct disk *parent)

@@ -156,6 +156,8 @@ int __must_check disk_resolve(const char *image, const char *name, char *path, s
 int __must_check disk_open_backing(struct disk *disk, const char *name, const char *format);
 /** disk_open_beside() - opens a file that @disk's image refers to, with the disk's own access */
 int __must_check disk_open_beside(const struct disk *disk, const char *name, struct disk_file **file);
+/** disk_open_overlay() - disk_open() for options with throw_away or overlay (disk/overlay.c) */
+int __must_check disk_open_overlay(struct disk **disk, const struct disk_options *options);
 /** disk_open_chained() - as disk_open(), @parent being the disk in front or NULL (disk/disk.c) */
 int __must_check disk_open_chained(struct disk **disk, const struct disk_options *options, const struct disk *parent);
 

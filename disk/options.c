@@ -40,6 +40,21 @@ static int options_set_cache(struct disk_options *options, const char *name)
 	return log_error(EUSAGE, "--disk: cache=%s is not known (say writeback, writethrough, none, directsync or unsafe)", name);
 }
 
+static int options_set_overlay(struct disk_options *options, struct keyval *keyval)
+{
+	const char *overlay = keyval_get(keyval, "overlay");
+	int result = keyval_bool(keyval, "disk", "snapshot", &options->throw_away);
+
+	/* snapshot=on,overlay=FILE: the same, but for its being kept */
+	if (!result && overlay && !*overlay)
+		result = log_error(EUSAGE, "--disk: overlay= names no file");
+	if (!result && overlay) {
+		options->throw_away = false;
+		result = option_copy(&options->overlay, overlay);
+	}
+	return result;
+}
+
 static int options_fill(struct disk_options *options, struct keyval *keyval)
 {
 	const char *serial = keyval_get(keyval, "serial");
@@ -64,8 +79,10 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 	if (!result)
 		result = option_copy(&options->serial, serial);
 	if (!result)
+		result = options_set_overlay(options, keyval);
+	if (!result)
 		result = option_copy(&options->path, keyval->first);
-	return result ? result : keyval_done(keyval, "disk", "ro, direct, cache=, serial=, format=, backing=any");
+	return result ? result : keyval_done(keyval, "disk", "ro, direct, cache=, serial=, format=, snapshot=, overlay=, backing=any");
 }
 
 int disk_options_parse(struct disk_options *options, const char *text)
@@ -88,5 +105,6 @@ void disk_options_free(struct disk_options *options)
 	free(options->path);
 	free(options->format);
 	free(options->serial);
+	free(options->overlay);
 	memset(options, 0, sizeof(*options));
 }

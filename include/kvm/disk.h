@@ -60,6 +60,8 @@ struct disk_options {
 	bool read_only, direct;
 	bool write_through;		/* see struct disk_info */
 	bool no_flush;			/* nothing waits for the medium: a power cut may cost the image */
+	bool throw_away;		/* what is written goes with the disk */
+	char *overlay;			/* what is written goes to this image, which is made if need be; or NULL */
 	bool backing_any;		/* an image whose format was probed may refer to files in other folders */
 	/* of tools (kvm/image.h), not of -d */
 	bool alone;			/* leaves out what lies behind the image: its clusters there are holes */
