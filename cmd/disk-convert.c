@@ -7,8 +7,8 @@
 
 static const struct option_def convert_options[] = {
 	DISK_IMAGE_OPTIONS,
-	{ .name = "output-format", .letter = 'O', .type = OPTION_STRING, .argument = "raw|qcow2",
-	  .help = "The new image's format (default: qcow2 for a name that ends so, else raw)" },
+	{ .name = "output-format", .letter = 'O', .type = OPTION_STRING, .argument = "raw|qcow2|vhd",
+	  .help = "The new image's format (default: qcow2 or vhd for a name that ends so, else raw)" },
 	{ .name = "compress", .letter = 'c', .type = OPTION_FLAG, .help = "qcow2: each cluster compressed, if that makes it shorter" },
 	DISK_NEW_OPTIONS,
 	{ .name = "json", .type = OPTION_FLAG, .help = "Print what the new image is, as info --json" },

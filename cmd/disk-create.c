@@ -4,7 +4,7 @@
 #include "kvm/kvm.h"
 
 static const struct option_def create_options[] = {
-	{ .name = "format", .letter = 'f', .type = OPTION_STRING, .argument = "raw|qcow2",
+	{ .name = "format", .letter = 'f', .type = OPTION_STRING, .argument = "raw|qcow2|vhd",
 	  .help = "The new image's format (default: qcow2 for a name that ends so or with --backing, else raw)" },
 	{ .name = "backing", .letter = 'b', .type = OPTION_STRING, .argument = "IMAGE",
 	  .help = "What reads come from until the new image is written there; a relative name is relative to the new image" },

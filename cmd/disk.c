@@ -55,7 +55,7 @@ static int new_flag(struct keyval *keyval, const char *key, bool *flag)
 
 static int new_by_names(struct keyval *keyval, struct image_options *options)
 {
-	const char *cluster = keyval_get(keyval, "cluster_size"), *compression = keyval_get(keyval, "compression_type");
+	const char *cluster = keyval_get(keyval, "cluster_size"), *subformat = keyval_get(keyval, "subformat"), *compression = keyval_get(keyval, "compression_type");
 	uint64_t size;
 	int result = new_flag(keyval, "extended_l2", &options->extended_l2);
 
@@ -69,9 +69,14 @@ static int new_by_names(struct keyval *keyval, struct image_options *options)
 		options->cluster_size = (uint32_t)size;
 	if (compression && strcmp(compression, "zlib") && strcmp(compression, "zstd"))
 		return log_error(EUSAGE, "--options: compression_type '%s' is not known (say zlib or zstd)", compression);
+	/* the only two that any format has */
+	if (subformat && strcmp(subformat, "fixed") && strcmp(subformat, "dynamic"))
+		return log_error(EUSAGE, "--options: subformat '%s' is not known (say dynamic or fixed)", subformat);
+	if (subformat)
+		options->subformat = *subformat == 'f' ? "fixed" : "dynamic";
 	if (compression)
 		options->zstd = !strcmp(compression, "zstd");
-	return keyval_done(keyval, "options", "cluster_size=, extended_l2=, lazy_refcounts=, compression_type=");
+	return keyval_done(keyval, "options", "cluster_size=, extended_l2=, lazy_refcounts=, compression_type=, subformat=");
 }
 
 int disk_command_new(const struct config *config, struct image_options *options)

@@ -23,7 +23,7 @@
 	  .help = "qcow2: refcounts may be written late, to be repaired after a crash" },	\
 	{ .name = "zstd", .type = OPTION_FLAG, .help = "qcow2: compressed clusters are compressed by zstd" }, \
 	{ .name = "options", .letter = 'o', .type = OPTION_LIST, .argument = "NAME=VALUE[,...]", \
-	  .help = "The same by the names of qemu-img: cluster_size=, extended_l2=, lazy_refcounts=, compression_type=" }, \
+	  .help = "The same by the names of qemu-img: cluster_size=, extended_l2=, lazy_refcounts=, compression_type=, of VHD subformat=" }, \
 	{ .name = "force", .type = OPTION_FLAG, .help = "Over a file that exists, or on a block device" }
 #define DISK_JSON_OPTION { .name = "json", .type = OPTION_FLAG, .help = "Print JSON" }
 

@@ -24,11 +24,11 @@ const struct disk_format *disk_format_of_new(const struct image_options *options
 	const struct disk_format *format;
 
 	if (!name)
-		name = options->backing || ends_with(options->path, ".qcow2") ? "qcow2" : "raw";
+		name = options->backing || ends_with(options->path, ".qcow2") ? "qcow2" : ends_with(options->path, ".vhd") ? "vhd" : "raw";
 	format = disk_format_find(name);
 	if (format && format->create)
 		return format;
-	log_error(EUSAGE, "disk '%s': an image of format '%s' can't be made (say raw or qcow2)", options->path, name);
+	log_error(EUSAGE, "disk '%s': an image of format '%s' can't be made (say raw, qcow2 or vhd)", options->path, name);
 	return NULL;
 }
 

@@ -21,10 +21,15 @@ void disk_format_register(struct disk_format_item *item)
 	disk_formats = item;
 }
 
+static bool format_is_called(const struct disk_format *format, const char *name)
+{
+	return *name && (!strcmp(format->name, name) || (format->alias && !strcmp(format->alias, name)));
+}
+
 const struct disk_format *disk_format_find(const char *name)
 {
 	for (struct disk_format_item *item = disk_formats; item; item = item->next)
-		if (*name && !strcmp(item->format->name, name))
+		if (format_is_called(item->format, name))
 			return item->format;
 	return NULL;
 }

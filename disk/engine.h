@@ -77,6 +77,7 @@ struct disk_snapshots {
  * @submit: takes all of disk->queued
  * @map: how the image itself maps the bytes from @offset on, at most @length (not 0) of them, all inside its size
  * @expand: the whole unit that a COMPRESSED extent lies in; valid until the next call
+ * @write, @flush: synchronously, on the disk's loop; of a format whose submit() is disk_submit_mapped(). Both or neither
  *
  * For tools, on a disk that is attached to nothing (kvm/image.h); each may be NULL, and each says why it can't:
  * @create: makes an image of a file that is empty
@@ -90,12 +91,16 @@ struct disk_snapshots {
  */
 struct disk_format {
 	const char *name;
+	const char *alias;		/* another name that people say; or NULL */
 	int (*probe)(const uint8_t *head, size_t length);
 	int (*open)(struct disk *disk);
 	void (*close)(struct disk *disk);
 	void (*submit)(struct disk *disk);
 	int (*map)(struct disk *disk, uint64_t offset, uint64_t length, struct disk_extent *extent);
 	int (*expand)(struct disk *disk, uint64_t entry, const uint8_t **bytes);
+
+	int (*write)(struct disk *disk, uint64_t offset, const uint8_t *data, size_t length);
+	int (*flush)(struct disk *disk);
 
 	int (*create)(struct disk_file *file, const struct image_options *options);
 	int (*describe)(struct disk *disk, json_t *facts);

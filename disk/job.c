@@ -196,7 +196,7 @@ void disk_job_read(struct disk_job *job, struct disk_issue *issue)
 	}
 }
 
-/* ---- formats that are read only ---- */
+/* ---- formats that map, and write synchronously if at all ---- */
 
 static void read_finish(struct disk_job *job)
 {
@@ -207,12 +207,57 @@ static void read_finish(struct disk_job *job)
 	disk_complete(guest, result);
 }
 
+static int write_segments(struct disk *disk, const struct disk_request *request)
+{
+	uint64_t offset = request->offset;
+	int result = 0;
+
+	for (unsigned int i = 0; i < request->iov_count && !result; i++) {
+		result = disk->format->write(disk, offset, request->iov[i].iov_base, request->iov[i].iov_len);
+		offset += request->iov[i].iov_len;
+	}
+	return !result && request->fua ? disk->format->flush(disk) : result;
+}
+
+static int write_zeroes(struct disk *disk, const struct disk_request *request)
+{
+	static const uint8_t zeroes[65536];
+	uint64_t offset = request->offset, end = offset + request->length, part;
+	int result = 0;
+
+	for (; offset < end && !result; offset += part) {
+		bool done;
+
+		part = MIN(end - offset, (uint64_t)sizeof(zeroes));
+		result = disk_reads_as_zeroes(disk, offset, part, &done);
+		if (!result && !done)
+			result = disk->format->write(disk, offset, zeroes, (size_t)part);
+	}
+	return result;
+}
+
+static int mapped_change(struct disk *disk, const struct disk_request *request)
+{
+	if (request->op == DISK_FLUSH)
+		return disk->format->flush && !disk->info.read_only ? disk->format->flush(disk) : 0;
+	if (!disk->format->write || disk->info.read_only)
+		return -EROFS;
+	switch (request->op) {
+	case DISK_WRITE:
+		return write_segments(disk, request);
+	case DISK_WRITE_ZEROES:
+		return write_zeroes(disk, request);
+	default:
+		return 0;
+	}
+}
+
 static void mapped_request(struct disk *disk, struct disk_request *request, struct disk_issue *issue)
 {
 	struct disk_job *job = request->op == DISK_READ ? malloc(sizeof(*job)) : NULL;
 
 	if (!job) {
-		disk_complete(request, request->op == DISK_FLUSH ? 0 : request->op == DISK_READ ? -ENOMEM : -EROFS);
+		disk_complete(request, request->op == DISK_READ ? -ENOMEM : mapped_change(disk, request));
 		return;
 	}
 	*job = (struct disk_job){ .disk = disk, .guest = request, .finish = read_finish };

@@ -54,7 +54,7 @@ struct disk_cursor disk_cursor_of(const struct disk_request *request);
 /** disk_cursor_put() - copies @length bytes out to the next segments; @from NULL: zeroes */
 void disk_cursor_put(struct disk_cursor *cursor, const uint8_t *from, uint64_t length);
 
-/** disk_submit_mapped() - the submit() of a format that can only be read */
+/** disk_submit_mapped() - the submit() of a format that can only be read, or has write() and flush() */
 void disk_submit_mapped(struct disk *disk);
 
 #endif

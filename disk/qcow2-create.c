@@ -162,7 +162,8 @@ static int write_l1(struct disk_file *file, const struct layout *layout)
 int qcow2_create(struct disk_file *file, const struct image_options *options)
 {
 	struct layout layout = { 0 };
-	int result = layout_make(options, &layout);
+	int result = options->subformat ? log_error(EUSAGE, "disk '%s': a qcow2 image has no subformat (a VHD image has)", options->path) :
+		     layout_make(options, &layout);
 
 	if (!result && options->zstd && !disk_compression(1))
 		result = log_error(ENOTSUP, "disk '%s': this build has no zstd", options->path);

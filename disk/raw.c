@@ -75,7 +75,8 @@ static int raw_create(struct disk_file *file, const struct image_options *option
 {
 	int result;
 
-	if (options->backing || options->cluster_size || options->extended_l2 || options->lazy_refcounts || options->zstd)
+	if (options->backing || options->cluster_size || options->extended_l2 || options->lazy_refcounts || options->zstd ||
+	    options->subformat)
 		return log_error(EUSAGE, "disk '%s': a raw image has only a size (say --format qcow2 for more)", options->path);
 	if (file->block_device)
 		return file->size >= options->size ? 0 : log_error(ENOSPC, "disk '%s': smaller than %llu bytes", options->path,

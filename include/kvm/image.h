@@ -20,6 +20,7 @@ struct image_options {
 	const char *backing;		/* as it is to stand in the image: a relative name is relative to the image */
 	const char *backing_format;	/* NULL: probed, and what is found stands in the image */
 	uint32_t cluster_size;		/* 0: the format's own choice */
+	const char *subformat;		/* VHD: "dynamic" (NULL) or "fixed" */
 	bool extended_l2, lazy_refcounts, zstd;
 	bool force;			/* over a file that exists */
 };

@@ -116,8 +116,8 @@ START_TEST(what_cannot_be_made_leaves_no_file)
 	create_refused(&(struct image_options){ .path = "new" }, -EUSAGE, "of which size");
 	create_refused(&(struct image_options){ .path = "new", .size = 513 }, -EUSAGE, "multiple of 512");
 	create_refused(&(struct image_options){ .path = "new", .size = UINT64_MAX - 511 }, -EUSAGE, "multiple of 512");
-	create_refused(&(struct image_options){ .path = "new", .size = MIB(1), .format = "qcow" }, -EUSAGE, "say raw or qcow2");
-	create_refused(&(struct image_options){ .path = "new", .size = MIB(1), .format = "" }, -EUSAGE, "say raw or qcow2");
+	create_refused(&(struct image_options){ .path = "new", .size = MIB(1), .format = "qcow" }, -EUSAGE, "say raw, qcow2 or vhd");
+	create_refused(&(struct image_options){ .path = "new", .size = MIB(1), .format = "" }, -EUSAGE, "say raw, qcow2 or vhd");
 	create_refused(&(struct image_options){ .path = "new.qcow2", .size = MIB(1), .cluster_size = 1000 }, -EUSAGE, "power of 2");
 	create_refused(&(struct image_options){ .path = "new.qcow2", .size = MIB(1), .cluster_size = 256 }, -EUSAGE, "power of 2");
 	create_refused(&(struct image_options){ .path = "new", .size = MIB(1), .cluster_size = 4096 }, -EUSAGE, "only a size");
