@@ -61,7 +61,7 @@ static int disk_choose_format(struct disk *disk, const char *name)
 		return log_errno(result, "disk '%s': can't be read", disk->file->path);
 	disk->format = name ? disk_format_find(name) : disk_probe(head);
 	disk->guessed = !name;
-	return disk->format ? 0 : log_error(EUSAGE, "disk '%s': format '%s' is not known (say raw or qcow2)",
+	return disk->format ? 0 : log_error(EUSAGE, "disk '%s': format '%s' is not known (say raw, qcow2, vhd, vhdx or vmdk)",
 						   disk->file->path, name ? name : "?");
 }
 
