@@ -129,8 +129,13 @@ int disk_open_chained(struct disk **out, const struct disk_options *options, con
 		result = disk_choose_format(disk, options->format);
 	if (!result)
 		result = disk_confine(disk, options->beneath);
+	if (!result && options->snapshot && (!disk->format->snapshots || !options->read_only))
+		result = log_error(EUSAGE, "disk '%s': %s", options->path, disk->format->snapshots ?
+				   "a snapshot can be read only (add ',ro')" : "has no snapshots, as its format has none");
+	disk->snapshot = options->snapshot;
 	if (!result)
 		result = disk->format->open(disk);
+	disk->snapshot = NULL;
 	if (result) {
 		disk->format = NULL;
 		disk_close(disk);

@@ -31,6 +31,7 @@ struct disk {
 	struct disk *backing;		/* what the format doesn't map is read from there; or NULL */
 	const char *backing_name, *backing_format;	/* as they stand in the image, which owns them; or NULL */
 	bool guessed;			/* the format was probed, not given */
+	const char *snapshot;		/* while it is opened: which to show, or NULL */
 	bool complained;		/* one line about refused writes is enough */
 	uint32_t compress_unit;		/* bytes, of a format that can write compressed ones */
 	bool submitting;		/* the format's submit() is at work and takes what is queued meanwhile */

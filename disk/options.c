@@ -79,10 +79,16 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 	if (!result)
 		result = option_copy(&options->serial, serial);
 	if (!result)
+		result = option_copy(&options->snapshot, keyval_get(keyval, "snapshot-name"));
+	/* What others share can't be changed. */
+	options->read_only |= options->snapshot != NULL;
+	if (!result)
 		result = options_set_overlay(options, keyval);
+	if (!result && options->snapshot && (options->throw_away || options->overlay))
+		result = log_error(EUSAGE, "--disk: snapshot-name= with an overlay can't be (say one of the two)");
 	if (!result)
 		result = option_copy(&options->path, keyval->first);
-	return result ? result : keyval_done(keyval, "disk", "ro, direct, cache=, serial=, format=, snapshot=, overlay=, backing=any");
+	return result ? result : keyval_done(keyval, "disk", "ro, direct, cache=, serial=, format=, snapshot-name=, snapshot=, overlay=, backing=any");
 }
 
 int disk_options_parse(struct disk_options *options, const char *text)
@@ -106,5 +112,6 @@ void disk_options_free(struct disk_options *options)
 	free(options->format);
 	free(options->serial);
 	free(options->overlay);
+	free(options->snapshot);
 	memset(options, 0, sizeof(*options));
 }

@@ -69,8 +69,6 @@ static int header_check_shape(struct qcow2 *q, const struct header *header)
 		return refuse(q, ENOTSUP, "encrypted (%s), which can't be read", crypt == 1 ? "AES" : crypt == 2 ? "LUKS" : "unknown method");
 	if (q->refcount_order > 6)
 		return refuse(q, EINVAL, "refcounts of 2^%u bits", q->refcount_order);
-	if (q->size > INT64_MAX)
-		return refuse(q, EFBIG, "a disk of %llu bytes", (unsigned long long)q->size);
 	return 0;
 }
 
@@ -80,12 +78,13 @@ static bool table_fits(const struct qcow2 *q, uint64_t offset, uint64_t length)
 	return offset && !qcow2_offset_in_cluster(q, offset) && range_contains(0, q->file->size, offset, length);
 }
 
-static int header_check_tables(struct qcow2 *q)
+int qcow2_check_l1(const struct qcow2 *q)
 {
 	uint32_t l1_shift = q->cluster_bits + q->l2_bits;
 	uint64_t needed = l1_shift > 62 ? 1 : (q->size >> l1_shift) + !!(q->size & (BIT(l1_shift) - 1));
-	uint64_t refcounts = (uint64_t)q->refcount_table_clusters << q->cluster_bits;
 
+	if (q->size > INT64_MAX)
+		return refuse(q, EFBIG, "a disk of %llu bytes", (unsigned long long)q->size);
 	if (q->l1_size > QCOW2_MAX_L1_BYTES / sizeof(uint64_t))
 		return refuse(q, EFBIG, "an L1 table of %u entries (%llu can be)", q->l1_size,
 			      QCOW2_MAX_L1_BYTES / sizeof(uint64_t) + 0ULL);
@@ -94,6 +93,16 @@ static int header_check_tables(struct qcow2 *q)
 	if (q->l1_size && !table_fits(q, q->l1_offset, q->l1_size * sizeof(uint64_t)))
 		return refuse(q, EINVAL, "its L1 table lies at %llu, misaligned or past the end of the file",
 			      (unsigned long long)q->l1_offset);
+	return 0;
+}
+
+static int header_check_tables(struct qcow2 *q)
+{
+	uint64_t refcounts = (uint64_t)q->refcount_table_clusters << q->cluster_bits;
+	int result = qcow2_check_l1(q);
+
+	if (result)
+		return result;
 	if (!refcounts || refcounts > QCOW2_MAX_REFCOUNT_TABLE)
 		return refuse(q, EFBIG, "a refcount table of %u clusters", q->refcount_table_clusters);
 	if (!table_fits(q, q->refcount_table_offset, refcounts))

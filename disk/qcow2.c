@@ -2,7 +2,7 @@
 /*
  * qcow2 images: opening them and what they refer to, and how the rest of disk/ reads them.
  */
-#include "disk/qcow2.h"
+#include "disk/qcow2-snapshot.h"
 
 #include <string.h>
 
@@ -107,10 +107,33 @@ static int open_for_writing(struct qcow2 *q)
 	return check_tables_counted(q);
 }
 
+/* The disk as it was then: by another L1 table, and perhaps of another size. */
+static int open_snapshot(struct qcow2 *q, const char *name)
+{
+	struct qcow2_snapshots snapshots;
+	int result = qcow2_snapshots_read(q, &snapshots);
+	uint32_t index = result ? 0 : qcow2_snapshots_find(&snapshots, name);
+
+	if (!result && index >= snapshots.count)
+		result = log_error(ENOENT, "disk '%s': has no snapshot '%s' (lkvm disk snapshot lists what it has)", q->file->path, name);
+	if (!result) {
+		q->l1_offset = snapshots.list[index].l1_offset;
+		q->l1_size = snapshots.list[index].l1_size;
+		q->size = snapshots.list[index].disk_size;
+		result = qcow2_check_l1(q);
+	}
+	qcow2_snapshots_free(&snapshots);
+	return result;
+}
+
 static int open_rest(struct qcow2 *q)
 {
 	struct disk_info *info = &q->disk->info;
-	int result = qcow2_cache_init(q);
+	int result = q->disk->snapshot ? open_snapshot(q, q->disk->snapshot) : 0;
+
+	if (result)
+		return result;
+	result = qcow2_cache_init(q);
 
 	if (!result)
 		result = qcow2_read_l1(q);

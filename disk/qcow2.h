@@ -122,6 +122,8 @@ struct qcow2 {
 
 /** qcow2_read_header() - reads and checks it; says one line on failure */
 int __must_check qcow2_read_header(struct qcow2 *q);
+/** qcow2_check_l1() - whether q->l1_offset and q->l1_size can be, and are enough for q->size; says one line if not */
+int __must_check qcow2_check_l1(const struct qcow2 *q);
 
 /* ---- cached slices of tables (disk/qcow2-cache.c) ---- */
 

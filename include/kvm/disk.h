@@ -52,11 +52,12 @@ struct disk_info {
 	char serial[21];		/* "" unless serial= was given */
 };
 
-/** struct disk_options - one -d argument: "image[,ro][,direct][,cache=C][,serial=S][,format=F][,backing=any]" */
+/** struct disk_options - one -d argument: "image[,ro][,direct][,cache=C][,serial=S][,format=F][,snapshot-name=N][,backing=any]" */
 struct disk_options {
 	char *path;
 	char *format;			/* NULL: probe */
 	char *serial;
+	char *snapshot;			/* the disk as it was then, read only; NULL: as it is */
 	bool read_only, direct;
 	bool write_through;		/* see struct disk_info */
 	bool no_flush;			/* nothing waits for the medium: a power cut may cost the image */

@@ -208,6 +208,7 @@ static const struct { const char *text, *because; bool direct, write_through, no
 	{ "/i,cache=directsync", NULL, true, true, false },
 	{ "/i,cache=unsafe", NULL, false, false, true },
 	{ "/i,cache=unsafe,direct", "is not direct", false, false, false },
+	{ "/i,snapshot-name=one,snapshot=on", "with an overlay", false, false, false },
 	{ "/i,cache=", "is not known", false, false, false },
 	{ "/i,cache=fast", "is not known", false, false, false },
 };

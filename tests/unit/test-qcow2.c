@@ -143,6 +143,57 @@ START_TEST(many_segments_and_many_requests_at_once)
 }
 END_TEST
 
+/* Two states, one after the disk grew; the second's name is the first one's number. */
+static const char *const with_snapshots[] = {
+	"qemu-img create -q -f qcow2 top.qcow2 5M && qemu-io -c \"$S\" top.qcow2 && qemu-img snapshot -c one top.qcow2 && "
+	"qemu-io -c 'write -P 8 10k 900k' -c 'discard 3M 128k' top.qcow2 && qemu-img snapshot -c 7 top.qcow2 && "
+	"qemu-io -c 'write -P 9 0 1M' top.qcow2",
+	"qemu-img create -q -f qcow2 -o extended_l2=on top.qcow2 5M && qemu-io -c \"$S\" top.qcow2 && qemu-img snapshot -c one top.qcow2 && "
+	"qemu-io -c 'write -P 8 10k 900k' -c 'write -z 2M 5k' top.qcow2 && qemu-img resize -q top.qcow2 7M && "
+	"qemu-io -c 'write -P 3 6M 1M' top.qcow2 && qemu-img snapshot -c 7 top.qcow2 && qemu-io -c 'write -P 9 0 1M' top.qcow2",
+	"qemu-img create -q -f qcow2 -o compat=0.10,cluster_size=4k top.qcow2 5M && qemu-io -c \"$S\" top.qcow2 && "
+	"qemu-img snapshot -c one top.qcow2 && qemu-img snapshot -c 7 top.qcow2 && qemu-io -c 'write -P 8 10k 900k' top.qcow2",
+};
+
+/* qemu-img gives every snapshot the size that the disk has now: what is there beyond it doesn't count. */
+static void reads_as(const char *text, const char *expected_path, uint64_t size)
+{
+	uint64_t expected_size;
+	uint8_t *expected = file_read(expected_path, &expected_size), *seen = malloc(size);
+
+	ck_assert_ptr_nonnull(seen);
+	driver_open(text);
+	ck_assert(disk_info(driver_disk)->read_only);
+	ck_assert_uint_eq(disk_info(driver_disk)->size, size);
+	ck_assert_uint_ge(expected_size, size);
+	ck_assert_int_eq(driver_run(DISK_READ, 0, seen, size), 0);
+	ck_assert_mem_eq(seen, expected, size);
+	ck_assert_int_eq(driver_run(DISK_WRITE, 0, seen, 512), -EROFS);
+	driver_close();
+	free(expected);
+	free(seen);
+}
+
+START_TEST(a_snapshot_reads_as_the_disk_was)
+{
+	uint64_t second = _i == 1 ? MIB(7) : MIB(5);
+
+	if (!have_qemu_img())
+		return;
+	image_make(with_snapshots[_i]);
+	ck_assert_int_eq(shell("qemu-img convert -O raw -l snapshot.name=one top.qcow2 one && "
+			       "qemu-img convert -O raw -l snapshot.name=7 top.qcow2 seven"), 0);
+	reads_as("top.qcow2,snapshot-name=one", "one", MIB(5));
+	reads_as("top.qcow2,snapshot-name=7", "seven", second);
+	/* by number, where no name is such */
+	reads_as("top.qcow2,snapshot-name=1", "one", MIB(5));
+	reads_as("top.qcow2,snapshot-name=2,format=qcow2,direct", "seven", second);
+	ck_assert_int_eq(shell("qemu-img check -q top.qcow2"), 0);
+	driver_refused("top.qcow2,snapshot-name=two", "no snapshot 'two'");
+	driver_refused("one,snapshot-name=one", "no snapshots");
+}
+END_TEST
+
 /* ---- refusals ---- */
 
 /* A small image of our own, so that these run everywhere: header, refcount table and block, L1. */
@@ -413,6 +464,7 @@ static void add_tests(Suite *suite)
 	TCase *noise = suite_case(suite, "noise", disk_driver_setup, disk_driver_teardown);
 
 	tcase_add_loop_test(reading, every_kind_reads_as_qemu_img_reads_it, 0, (int)ARRAY_SIZE(images));
+	tcase_add_loop_test(reading, a_snapshot_reads_as_the_disk_was, 0, (int)ARRAY_SIZE(with_snapshots));
 	tcase_add_test(reading, many_segments_and_many_requests_at_once);
 	tcase_add_loop_test(refusing, a_broken_header_is_refused_by_what_is_wrong, 0, (int)ARRAY_SIZE(broken_headers));
 	tcase_add_test(refusing, an_unknown_feature_is_refused_by_its_own_name);
