@@ -40,7 +40,7 @@ int qcow2_decompress(struct qcow2 *q, uint64_t entry)
 	if (!result)
 		result = q->compression->expand(from, length, q->decompressed, q->cluster_size);
 	if (result == -EIO)
-		return qcow2_broken(q, "a compressed cluster that can't be expanded", offset);
+		return qcow2_complain(q, "a compressed cluster that can't be expanded", offset);
 	if (!result)
 		q->decompressed_entry = entry;
 	return result;

@@ -176,10 +176,10 @@ static void write_planned(struct qcow2_job *job, struct disk_issue *issue)
 int qcow2_begin_writing(struct qcow2 *q)
 {
 	uint8_t none[8] = { 0 };
-	int result = 0;
+	int result = q->incompatible & QCOW2_CORRUPT ? -EIO : 0;
 
 	/* Features that say something of the data, of which we know nothing: from now on it isn't so. */
-	if (!q->begun && q->autoclear) {
+	if (!result && !q->begun && q->autoclear) {
 		result = disk_file_write(q->file, QCOW2_AT_AUTOCLEAR, none, sizeof(none));
 		if (!result)
 			result = disk_file_flush(q->file);

@@ -3,20 +3,9 @@
  * Where guest clusters lie: L1 in memory, L2 through the cache. The unit is a cluster, or with extended L2 entries a
  * subcluster. On the disk's loop.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "disk/qcow2.h"
-#include "kvm/log.h"
-
-int qcow2_broken(struct qcow2 *q, const char *what, uint64_t where)
-{
-	if (!q->complained)
-		log_error(EIO, "disk '%s': qcow2: %s (at %llu); the image is damaged (lkvm disk check)", q->file->path, what,
-			  (unsigned long long)where);
-	q->complained = true;
-	return -EIO;
-}
 
 int qcow2_read_l1(struct qcow2 *q)
 {
@@ -109,7 +98,7 @@ static int run_extend(struct qcow2 *q, uint64_t offset, uint64_t length, const u
 		uint64_t entry = be64_load(entries), bitmap = q->extended ? be64_load(entries + 8) : 0;
 
 		for (; index < units && run->length < length; index++) {
-			struct unit unit;
+			struct unit unit = { QCOW2_KIND_HOLE, 0 };
 			int result = unit_decode(q, entry, bitmap, index, &unit);
 
 			if (result)
@@ -176,7 +165,7 @@ static int table_of(struct qcow2 *q, uint64_t cluster, uint32_t *l1_index, uint6
 
 int qcow2_entry_get(struct qcow2 *q, uint64_t cluster, uint64_t *entry, uint64_t *bitmap)
 {
-	uint32_t l1_index;
+	uint32_t l1_index = 0;
 	uint64_t at;
 	void *raw;
 	int result = table_of(q, cluster, &l1_index, &at);
@@ -195,7 +184,7 @@ int qcow2_entry_get(struct qcow2 *q, uint64_t cluster, uint64_t *entry, uint64_t
 
 int qcow2_entry_set(struct qcow2 *q, uint64_t cluster, uint64_t entry, uint64_t bitmap)
 {
-	uint32_t l1_index;
+	uint32_t l1_index = 0;
 	uint64_t at;
 	void *raw;
 	int result = table_of(q, cluster, &l1_index, &at);
@@ -232,7 +221,7 @@ static int table_fill(struct qcow2 *q, uint64_t table, uint64_t old, bool zeroed
 int qcow2_table_own(struct qcow2 *q, uint64_t cluster)
 {
 	uint64_t at, old, table, count;
-	uint32_t l1_index;
+	uint32_t l1_index = 0;
 	bool zeroed;
 	int result = table_of(q, cluster, &l1_index, &at);
 

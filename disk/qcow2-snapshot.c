@@ -265,7 +265,7 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *snapshot, uint64_
 	if (result)
 		return result;
 	if (!snapshot->disk_size || snapshot->disk_size > INT64_MAX || (snapshot->disk_size - 1) >> l1_shift >= snapshot->l1_size)
-		return qcow2_broken(q, "a snapshot whose L1 table is too short for its size", snapshot->disk_size);
+		return qcow2_complain(q, "a snapshot whose L1 table is too short for its size", snapshot->disk_size);
 	result = raise_all(q, *l1, snapshot->l1_size);
 	if (!result)
 		result = write_copy(q, *l1, snapshot->l1_size, &offset);

@@ -136,7 +136,7 @@ int qcow2_l1_read(struct qcow2 *q, uint64_t offset, uint32_t entries, uint64_t *
 	*l1 = NULL;
 	if (bytes > QCOW2_MAX_L1_BYTES || !offset || qcow2_offset_in_cluster(q, offset) ||
 	    !range_contains(0, q->file->size, offset, bytes))
-		return qcow2_broken(q, "a snapshot's L1 table that is too long, misaligned or past the end of the file", offset);
+		return qcow2_complain(q, "a snapshot's L1 table that is too long, misaligned or past the end of the file", offset);
 	*l1 = malloc(MAX((size_t)bytes, (size_t)8));
 	if (!*l1)
 		return -ENOMEM;

@@ -96,12 +96,12 @@ static int open_for_writing(struct qcow2 *q)
 
 	if (info->read_only)
 		return 0;
-	if (q->incompatible & QCOW2_DIRTY)
-		return log_error(EROFS, "disk '%s': qcow2: not closed the last time, and its refcounts may be wrong: "
-				 "repair it (lkvm disk check --repair), or add ',ro'", q->file->path);
 	result = qcow2_read_refcount_table(q);
 	if (result)
 		return log_errno(result, "disk '%s': its refcount table can't be read", q->file->path);
+	result = q->incompatible & QCOW2_DIRTY ? qcow2_mend_dirty(q) : 0;
+	if (result)
+		return result;
 	q->fresh = q->file->block_device ? UINT64_MAX : ALIGN_UP(q->file->size, (uint64_t)q->cluster_size);
 	info->discard = info->write_zeroes = true;
 	return check_tables_counted(q);

@@ -125,6 +125,15 @@ int __must_check qcow2_read_header(struct qcow2 *q);
 /** qcow2_check_l1() - whether q->l1_offset and q->l1_size can be, and are enough for q->size; says one line if not */
 int __must_check qcow2_check_l1(const struct qcow2 *q);
 
+/* ---- marks (disk/qcow2-marks.c) ---- */
+
+/** qcow2_broken() - says once what is wrong with the tables; who writes the image writes no more; returns -EIO */
+int qcow2_broken(struct qcow2 *q, const char *what, uint64_t where);
+/** qcow2_complain() - the same where only data is lost, or a snapshot */
+int qcow2_complain(struct qcow2 *q, const char *what, uint64_t where);
+/** qcow2_mend_dirty() - makes the refcounts of an image that was not closed what its references say; says why not */
+int __must_check qcow2_mend_dirty(struct qcow2 *q);
+
 /* ---- cached slices of tables (disk/qcow2-cache.c) ---- */
 
 int __must_check qcow2_cache_init(struct qcow2 *q);
@@ -198,8 +207,6 @@ int __must_check qcow2_entry_get(struct qcow2 *q, uint64_t cluster, uint64_t *en
 int __must_check qcow2_entry_set(struct qcow2 *q, uint64_t cluster, uint64_t entry, uint64_t bitmap);
 /** qcow2_table_own() - the L2 table of a guest cluster is there, and no snapshot's too */
 int __must_check qcow2_table_own(struct qcow2 *q, uint64_t cluster);
-/** qcow2_broken() - says once what is wrong with the image; returns -EIO */
-int qcow2_broken(struct qcow2 *q, const char *what, uint64_t where);
 
 /* ---- compressed clusters (disk/qcow2-compressed.c) ---- */
 

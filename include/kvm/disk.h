@@ -75,7 +75,8 @@ int __must_check disk_options_parse(struct disk_options *options, const char *te
 void disk_options_free(struct disk_options *options);
 
 /**
- * disk_open() - opens, locks and probes an image; nothing on it is changed
+ * disk_open() - opens, locks and probes an image; nothing on it is changed, but for the refcounts of one that is opened
+ *		 for writing and says that it wasn't closed
  *
  * Says one line on failure: no such file, no permission (and ",ro"), in use, not a file or block device.
  * The lock is as QEMU's (OFD byte locks 100..), so that the two never write one image at once.

@@ -4,6 +4,7 @@
  * what wasn't flushed lost, torn or reordered. Each image must be whole but for leaks, and each sector must have what
  * the guest's last flush saw, or something written to it later.
  */
+#include "kvm/image.h"
 #include "tests/unit/disk-driver.h"
 #include "tests/unit/qcow2-image.h"
 
@@ -227,8 +228,12 @@ static void check_sectors(struct qcow2_image *image, size_t cut)
 
 /* ---- cutting ---- */
 
-static void check_by_qemu(const struct qcow2_image *image, size_t cut)
+/* By qemu-img and by lkvm disk check's code. */
+static void check_by_others(const struct qcow2_image *image, size_t cut)
 {
+	struct disk_options options = { .path = (char *)(uintptr_t)"cut", .format = (char *)(uintptr_t)"qcow2", .read_only = true, .alone = true };
+	struct image opened;
+	struct image_check found = { .checked = false };
 	int status;
 
 	unlink("cut");
@@ -236,6 +241,11 @@ static void check_by_qemu(const struct qcow2_image *image, size_t cut)
 	status = shell("qemu-img check -f qcow2 cut >check.log 2>&1");
 	/* 3: leaks */
 	ck_assert_msg(!status || status == 3 << 8, "cut at event %zu: qemu-img check says %d", cut, status >> 8);
+	ck_assert_int_eq(image_open(&opened, &options), 0);
+	ck_assert_int_eq(image_check(&opened, false, &found), 0);
+	ck_assert_msg(!found.corruptions, "cut at event %zu: lkvm disk check counts %llu", cut, (unsigned long long)found.corruptions);
+	ck_assert_msg(!!found.leaks == (status == 3 << 8), "cut at event %zu: %llu leaks", cut, (unsigned long long)found.leaks);
+	(void)image_close(&opened);
 }
 
 static void check_cut(const struct medium *durable, size_t first, size_t cut, enum luck luck, uint64_t *state, struct qcow2_image *image)
@@ -281,7 +291,7 @@ static void cut_everywhere(struct medium *durable, uint64_t *state, struct qcow2
 				check_cut(durable, first, cut, luck, state, image);
 		}
 		if (cut % (event_count / 6 + 1) == 5)
-			check_by_qemu(image, cut);
+			check_by_others(image, cut);
 	}
 }
 

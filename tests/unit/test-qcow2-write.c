@@ -273,6 +273,87 @@ START_TEST(what_is_not_known_is_cleared_at_the_first_write_only)
 }
 END_TEST
 
+/* ---- marks ---- */
+
+/* As QEMU leaves it when it writes refcounts lazily and dies: clusters in use are counted as free. */
+static void make_dirty(void)
+{
+	uint8_t *data = malloc(MIB(1)), *bytes;
+	uint64_t size, block;
+
+	ck_assert_int_eq(shell("qemu-img create -q -f qcow2 -o lazy_refcounts=on top.qcow2 8M"), 0);
+	driver_open("top.qcow2");
+	memset(data, 5, MIB(1));
+	ck_assert_int_eq(driver_run(DISK_WRITE, MIB(2), data, MIB(1)), 0);
+	driver_close();
+	bytes = file_read("top.qcow2", &size);
+	block = be64_load(bytes + be64_load(bytes + 48));
+	memset(bytes + block + 5 * 2, 0, 64);
+	bytes[79] |= 1;
+	file_poke("top.qcow2", 0, bytes, size);
+	free(bytes);
+	free(data);
+}
+
+START_TEST(an_image_that_was_not_closed_is_mended_when_it_is_to_be_written)
+{
+	uint8_t data[65536], *bytes;
+	uint64_t size;
+
+	if (!have_qemu_img())
+		return;
+	make_dirty();
+	driver_open("top.qcow2,ro");
+	driver_close();
+	bytes = file_read("top.qcow2", &size);
+	ck_assert_uint_eq(bytes[79] & 1, 1);
+	free(bytes);
+	driver_open("top.qcow2");
+	ck_assert_ptr_nonnull(strstr(driver_said, "mended"));
+	memset(data, 9, sizeof(data));
+	for (unsigned int i = 0; i < 16; i++)
+		ck_assert_int_eq(driver_run(DISK_WRITE, i * sizeof(data), data, sizeof(data)), 0);
+	ck_assert_int_eq(driver_run(DISK_READ, MIB(3) - sizeof(data), data, sizeof(data)), 0);
+	ck_assert_uint_eq(data[0], 5);
+	driver_close();
+	ck_assert_int_eq(shell("qemu-img check -q top.qcow2"), 0);
+	ck_assert_int_eq(shell("qemu-io -c 'read -P 5 2M 1M' -c 'read -P 9 0 1M' top.qcow2 | grep -q 'verification failed'"), 1 << 8);
+}
+END_TEST
+
+/* An L2 entry that leads onto the L1 table: with the first write that would go there nothing is written any more. */
+START_TEST(a_contradiction_marks_the_image_corrupt)
+{
+	uint8_t data[512] = { 1 }, entry[8], *bytes;
+	uint64_t size, l1;
+
+	if (!have_qemu_img())
+		return;
+	ck_assert_int_eq(shell("qemu-img create -q -f qcow2 top.qcow2 8M"), 0);
+	driver_open("top.qcow2");
+	ck_assert_int_eq(driver_run(DISK_WRITE, 0, data, 512), 0);
+	ck_assert_int_eq(driver_run(DISK_WRITE, 65536, data, 512), 0);
+	driver_close();
+	bytes = file_read("top.qcow2", &size);
+	l1 = be64_load(bytes + 40);
+	be64_store(entry, l1 | 1ULL << 63);
+	file_poke("top.qcow2", (be64_load(bytes + l1) & 0x00fffffffffffe00ULL) + 8, entry, 8);
+	free(bytes);
+	driver_open("top.qcow2");
+	ck_assert_int_eq(driver_run(DISK_WRITE, 0, data, 512), 0);
+	ck_assert_int_eq(driver_run(DISK_WRITE, 65536, data, 512), -EIO);
+	ck_assert_int_eq(driver_run(DISK_WRITE, 0, data, 512), -EIO);
+	ck_assert_int_eq(driver_run(DISK_DISCARD, 0, NULL, 65536), -EIO);
+	ck_assert_int_eq(driver_run(DISK_READ, 0, data, 512), 0);
+	ck_assert_uint_eq(data[0], 1);
+	ck_assert_int_eq(driver_run(DISK_FLUSH, 0, NULL, 0), 0);
+	driver_close();
+	driver_refused("top.qcow2", "marked corrupt");
+	ck_assert_int_eq(shell("qemu-io -c 'write 0 512' top.qcow2 2>&1 | grep -q 'marked as corrupt\\|is corrupt'"), 0);
+	driver_open("top.qcow2,ro");
+}
+END_TEST
+
 static void add_tests(Suite *suite)
 {
 	TCase *tests = suite_case(suite, "model", disk_driver_setup, disk_driver_teardown);
@@ -282,6 +363,8 @@ static void add_tests(Suite *suite)
 	tcase_add_loop_test(tests, random_requests_leave_what_the_model_has, 0, (int)ARRAY_SIZE(images) + 2);
 	tcase_add_test(single, a_discard_gives_clusters_back_and_they_are_used_again);
 	tcase_add_test(single, the_refcount_table_grows);
+	tcase_add_test(single, an_image_that_was_not_closed_is_mended_when_it_is_to_be_written);
+	tcase_add_test(single, a_contradiction_marks_the_image_corrupt);
 	tcase_add_test(single, what_is_not_known_is_cleared_at_the_first_write_only);
 }
 SUITE_MAIN("qcow2-write", add_tests)
