@@ -184,20 +184,17 @@ static size_t names_filter(char *names, size_t length)
 
 ssize_t share_xattr_list(struct share *share, struct share_node *node, char *names, size_t size)
 {
-	_cleanup_free_ char *all = NULL;
+	/* Asked for the length alone, overlayfs counts names that it then leaves out. */
+	_cleanup_free_ char *all = malloc(XATTR_LIST_MAX);
 	ssize_t length;
 
-	if (share->security != SHARE_MAPPED) {
-		length = listxattr(proc_path(node).text, names, size);
-		return length < 0 ? -errno : length;
-	}
-	all = malloc(XATTR_LIST_MAX);
 	if (!all)
 		return -ENOMEM;
 	length = listxattr(proc_path(node).text, all, XATTR_LIST_MAX);
 	if (length < 0)
 		return -errno;
-	length = (ssize_t)names_filter(all, (size_t)length);
+	if (share->security == SHARE_MAPPED)
+		length = (ssize_t)names_filter(all, (size_t)length);
 	if (!size)
 		return length;
 	if ((size_t)length > size)
