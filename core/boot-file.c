@@ -15,14 +15,12 @@
 #include "kvm/boot.h"
 #include "kvm/log.h"
 
-int boot_file_open(struct boot_file *file, const char *what, const char *path)
+/* Takes @fd. */
+static int file_take(struct boot_file *file, const char *what, const char *path, int fd_)
 {
-	/* O_NONBLOCK: a FIFO must not hang us before fstat() says what it is. */
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	_cleanup_close_ int fd = fd_;
 	struct stat status;
 
-	if (fd < 0)
-		return log_errno(errno, "%s '%s': can't open it", what, path);
 	if (fstat(fd, &status) < 0)
 		return log_errno(errno, "%s '%s'", what, path);
 	if (!S_ISREG(status.st_mode))
@@ -37,6 +35,21 @@ int boot_file_open(struct boot_file *file, const char *what, const char *path)
 	file->size = status.st_size;
 	file->fd = take_fd(&fd);
 	return 0;
+}
+
+int boot_file_open(struct boot_file *file, const char *what, const char *path)
+{
+	/* O_NONBLOCK: a FIFO must not hang us before fstat() says what it is. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	return fd < 0 ? log_errno(errno, "%s '%s': can't open it", what, path) : file_take(file, what, path, fd);
+}
+
+int boot_file_take(struct boot_file *file, const char *what, const char *name, int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	return copy < 0 ? log_errno(errno, "%s", what) : file_take(file, what, name, copy);
 }
 
 void boot_file_close(struct boot_file *file)
@@ -164,18 +177,67 @@ static char *newest_match(const char *pattern)
 	return found;
 }
 
-char *boot_find_kernel(void)
+/* newest_in() - the same for @pattern in @folder, which is taken as it is written */
+static char *newest_in(const char *folder, const char *pattern)
+{
+	_cleanup_free_ char *escaped = calloc(2, strlen(folder) + 1);
+	_cleanup_free_ char *text = NULL;
+	size_t used = 0;
+
+	if (!escaped)
+		return NULL;
+	for (const char *at = folder; *at; at++) {
+		if (strchr("*?[\\", *at))
+			escaped[used++] = '\\';
+		escaped[used++] = *at;
+	}
+	if (asprintf(&text, "%s%s%s", escaped, used ? "/" : "", pattern) < 0)
+		return NULL;
+	return newest_match(text);
+}
+
+/* built_in() - what make has left in a source or build folder, "" for this one */
+static char *built_in(const char *folder)
 {
 	char *found = NULL;
 
 	for (const char *const *name = arch_kernel_names; *name && !found; name++)
-		found = newest_match(*name);
+		found = newest_in(folder, *name);
 	for (const char *const *name = arch_kernel_names; *name && !found; name++) {
 		char pattern[64];
 
 		if ((size_t)snprintf(pattern, sizeof(pattern), "arch/*/boot/%s", *name) <
 		    sizeof(pattern))
-			found = newest_match(pattern);
+			found = newest_in(folder, pattern);
 	}
+	return found;
+}
+
+char *boot_find_kernel(void)
+{
+	char *found = built_in("");
+
 	return found ? found : newest_match("/boot/vmlinuz-*");
+}
+
+char *boot_find_kernel_named(const char *name)
+{
+	char *found, *path;
+
+	found = built_in(name);
+	if (!found)
+		found = newest_in(name, "boot/vmlinuz-*");
+	if (!found)
+		found = newest_in(name, "vmlinuz*");
+	if (found || strchr(name, '/') || asprintf(&path, "/boot/vmlinuz-%s", name) < 0)
+		return found;
+	if (access(path, R_OK) == 0)
+		return path;
+	free(path);
+	if (asprintf(&path, "/lib/modules/%s/vmlinuz", name) < 0)
+		return NULL;
+	if (access(path, R_OK) == 0)
+		return path;
+	free(path);
+	return NULL;
 }

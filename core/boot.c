@@ -12,7 +12,7 @@
 #include "kvm/log.h"
 #include "kvm/share.h"
 
-static const char boot_key;
+static const char boot_key, given_key;
 
 /* ---- the command line ---- */
 
@@ -153,6 +153,26 @@ static int kernel_open(struct boot *boot, const struct config *config)
 	return boot_file_open(&boot->kernel, "kernel", found);
 }
 
+int boot_give_initrd(struct kvm *kvm, struct boot_given *given)
+{
+	return kvm_set_state(kvm, &given_key, given);
+}
+
+static int initrd_open(struct kvm *kvm, struct boot *boot, const struct boot_given *given)
+{
+	const char *path = config_string(kvm->config, "initrd");
+	int error = 0;
+
+	if (path)
+		error = boot_file_open(&boot->initrd, "initrd", path);
+	else if (given)
+		error = boot_file_take(&boot->initrd, "initrd", "lkvm's own", given->fd);
+	if (error < 0 || boot->initrd.size <= kvm->ram_size)
+		return error;
+	return log_error(EFBIG, "initrd '%s': its %llu bytes are more than the machine's RAM, %llu MiB (give it more with --mem)",
+			 boot->initrd.path, (unsigned long long)boot->initrd.size, (unsigned long long)(kvm->ram_size >> 20));
+}
+
 /* The only default that there is on each architecture: all else the kernel finds out from the tables. */
 static const char *console_param(const struct config *config)
 {
@@ -172,27 +192,21 @@ static const char *root_params(const struct config *config)
 static int boot_open(struct kvm *kvm, struct boot *boot)
 {
 	const struct config *config = kvm->config;
-	const char *initrd = config_string(config, "initrd");
+	const struct boot_given *given = kvm_get_state(kvm, &given_key);
+	const char *own = given && given->params ? given->params : "", *params = config_string(config, "params");
 	bool defaults = !config_flag(config, "nodefaults");
+	_cleanup_free_ char *both = NULL;
 	int error;
 
 	error = kernel_open(boot, config);
+	if (!error)
+		error = initrd_open(kvm, boot, given);
 	if (error < 0)
 		return error;
-	if (initrd) {
-		error = boot_file_open(&boot->initrd, "initrd", initrd);
-		if (error < 0)
-			return error;
-		if (boot->initrd.size > kvm->ram_size)
-			return log_error(EFBIG,
-					 "initrd '%s': its %llu bytes are more than the "
-					 "machine's RAM, %llu MiB (give it more with --mem)",
-					 initrd, (unsigned long long)boot->initrd.size,
-					 (unsigned long long)(kvm->ram_size >> 20));
-	}
+	if (asprintf(&both, "%s%s%s", own, *own && params ? " " : "", params ? params : "") < 0)
+		return log_errno(ENOMEM, "command line");
 	boot->command_line = boot_command_line(defaults ? console_param(config) : "",
-					       defaults ? root_params(config) : NULL,
-					       config_string(config, "params"));
+					       defaults ? root_params(config) : NULL, both);
 	return boot->command_line ? 0 : log_errno(ENOMEM, "command line");
 }
 

@@ -22,6 +22,8 @@ struct boot_file {
 
 /** boot_file_open() - a readable, not empty regular file; 0 or negative errno (said) */
 int __must_check boot_file_open(struct boot_file *file, const char *what, const char *path);
+/** boot_file_take() - the same of an open file that has no path; @fd stays the caller's; @name stands for it in messages */
+int __must_check boot_file_take(struct boot_file *file, const char *what, const char *name, int fd);
 /** boot_file_close() - undoes it; harmless for a zeroed struct or a file that is closed already */
 void boot_file_close(struct boot_file *file);
 /** boot_file_has() - whether the file is open */
@@ -44,6 +46,22 @@ int __must_check boot_file_load(struct kvm *kvm, const struct boot_file *file, u
 
 /** boot_find_kernel() - ./NAME, arch/(any)/boot/NAME, or the newest in /boot; to be freed; or NULL */
 char *boot_find_kernel(void);
+/**
+ * boot_find_kernel_named() - the kernel that is meant by a name that is no file's
+ * @name: a source or build folder, a folder into which a package was unpacked, or an installed version. To be freed,
+ * or NULL.
+ */
+char *boot_find_kernel_named(const char *name);
+/**
+ * boot_give_initrd() - the initrd is @given->fd, unless --initrd names one; from dev_base_init to dev_init
+ * @given: the caller's, with @params to put in front of the user's kernel parameters (NULL: none); outlives the VM.
+ * 0 or negative errno.
+ */
+struct boot_given {
+	int fd;
+	const char *params;
+};
+int __must_check boot_give_initrd(struct kvm *kvm, struct boot_given *given);
 
 struct boot_protocol;
 

@@ -203,6 +203,45 @@ START_TEST(folder_of_that_name_is_no_kernel)
 }
 END_TEST
 
+static const struct { const char *name, *there, *found; } named_kernels[] = {
+	{ "src", "src/arch/x86/boot/@", "src/arch/x86/boot/@" },
+	{ "src", "src/@", "src/@" },
+	{ "odd*[name]", "odd*[name]/@", "odd*[name]/@" },
+	{ "package", "package/boot/vmlinuz-6.1", "package/boot/vmlinuz-6.1" },
+	{ "package", "package/vmlinuz", "package/vmlinuz" },
+	{ "empty", "empty/README", NULL },
+	{ "odd*", "oddly/@", NULL },
+	{ "6.1-is-not-installed", "x", NULL },
+};
+
+/* @ stands for the architecture's name of a kernel. */
+static void with_name(char path[256], const char *pattern)
+{
+	const char *at = strchr(pattern, '@');
+
+	snprintf(path, 256, "%.*s%s", at ? (int)(at - pattern) : 200, pattern, at ? arch_kernel_names[0] : "");
+}
+
+START_TEST(a_kernel_is_named_by_its_folder)
+{
+	char path[256], command[512], *found;
+
+	with_name(path, named_kernels[_i].there);
+	snprintf(command, sizeof(command), "mkdir -p \"$(dirname '%s')\"", path);
+	ck_assert_int_eq(system(command), 0);
+	write_file(path, "k", 1);
+	found = boot_find_kernel_named(named_kernels[_i].name);
+	if (!named_kernels[_i].found) {
+		ck_assert_ptr_null(found);
+		return;
+	}
+	with_name(path, named_kernels[_i].found);
+	ck_assert_ptr_nonnull(found);
+	ck_assert_str_eq(found, path);
+	free(found);
+}
+END_TEST
+
 static void add_tests(Suite *suite)
 {
 	TCase *boot = suite_case(suite, "boot", setup, teardown);
@@ -215,5 +254,6 @@ static void add_tests(Suite *suite)
 	tcase_add_test(boot, files_are_loaded_across_regions_and_not_past_ram);
 	tcase_add_test(boot, kernel_built_here_comes_before_the_trees_and_boots);
 	tcase_add_test(boot, folder_of_that_name_is_no_kernel);
+	tcase_add_loop_test(boot, a_kernel_is_named_by_its_folder, 0, sizeof(named_kernels) / sizeof(named_kernels[0]));
 }
 SUITE_MAIN("boot", add_tests)
