@@ -246,6 +246,13 @@ static void terminal_input_end(struct terminal *terminal)
 	if (terminal->own_in_fd)
 		close(terminal->in_fd);
 	terminal->in_fd = -1;
+	if (terminal->ready)
+		terminal->ready(terminal->ready_opaque);
+}
+
+bool terminal_at_end(struct terminal *terminal)
+{
+	return terminal->in_fd < 0 && terminal_room(terminal) == TERMINAL_RING_FULL;
 }
 
 static void terminal_leave_foreground(struct terminal *terminal)
@@ -464,6 +471,7 @@ void terminal_close(struct terminal *terminal)
 	event_work_cancel(&terminal->resume);
 	event_timer_cancel(&terminal->foreground);
 	event_del(&terminal->notified);
+	terminal->ready = NULL;
 	if (terminal->in_fd >= 0)
 		terminal_input_end(terminal);
 	/* The last words first: restoring the tty may change how they look. */

@@ -22,7 +22,12 @@ struct terminals {
 };
 
 /* The key under which they hang from the VM. */
-static const char terminals_key;
+static const char terminals_key, redirect_key;
+
+int terminal_redirect(struct kvm *kvm, struct terminal_fds *fds)
+{
+	return kvm_set_state(kvm, &redirect_key, fds);
+}
 
 struct terminal *terminal_get(struct kvm *kvm, unsigned int index)
 {
@@ -57,6 +62,7 @@ static int terminal_open_pty(struct kvm *kvm, struct terminals *terminals, unsig
 
 static int terminals_open(struct kvm *kvm, struct terminals *terminals)
 {
+	const struct terminal_fds *fds = kvm_get_state(kvm, &redirect_key);
 	uint64_t index;
 	int error;
 
@@ -72,7 +78,7 @@ static int terminals_open(struct kvm *kvm, struct terminals *terminals)
 	}
 	if (terminals->terminal[0])
 		return 0;
-	return terminal_open(kvm, 0, STDIN_FILENO, STDOUT_FILENO, &terminals->terminal[0]);
+	return terminal_open(kvm, 0, fds ? fds->in : STDIN_FILENO, fds ? fds->out : STDOUT_FILENO, &terminals->terminal[0]);
 }
 
 static void terminals_close(struct terminals *terminals)

@@ -175,6 +175,15 @@ int tty_take(int fd)
 	return tty_owner.notify_fd;
 }
 
+void tty_raw_output(int fd)
+{
+	if (atomic_load(&tty_owner.fd) != fd)
+		return;
+	tty_owner.raw_mode.c_oflag &= ~(tcflag_t)OPOST;
+	if (atomic_load(&tty_owner.raw))
+		tty_enter_raw(fd);
+}
+
 void tty_release(int fd)
 {
 	if (atomic_load(&tty_owner.fd) != fd)

@@ -26,6 +26,15 @@ struct terminal;
 struct terminal *terminal_get(struct kvm *kvm, unsigned int index);
 
 /**
+ * terminal_redirect() - terminal 0 shall be on other fds, unless --tty moves it; before the init lists run
+ * @fds: the caller's, as they; outlives the VM. 0 or negative errno.
+ */
+struct terminal_fds {
+	int in, out;
+};
+int __must_check terminal_redirect(struct kvm *kvm, struct terminal_fds *fds);
+
+/**
  * terminal_open() - a terminal on two fds of the caller's (the same, or -1 for none), which must outlive it
  * Index 0 has the escape keys, and raw mode if @in_fd is a tty. terminal_close() flushes; NULL is fine. Main
  * thread. The VM's own terminals are made by the init lists; this is for them and for tests.
@@ -47,6 +56,8 @@ void terminal_flush(struct terminal *terminal);
 void terminal_set_reader(struct terminal *terminal, void (*ready)(void *opaque), void *opaque);
 /** terminal_read() - up to @length bytes; 0 when empty; any thread */
 size_t terminal_read(struct terminal *terminal, void *data, size_t length);
+/** terminal_at_end() - nothing is there and nothing will come; readers are told once more at the end; main thread */
+bool terminal_at_end(struct terminal *terminal);
 /** terminal_unread() - puts back the last bytes that were read, TERMINAL_UNREAD_MAX at most; any thread */
 void terminal_unread(struct terminal *terminal, const void *data, size_t length);
 #define TERMINAL_UNREAD_MAX	16

@@ -18,6 +18,9 @@
  */
 int __must_check tty_take(int fd);
 
+/** tty_raw_output() - the taken tty's output is raw, too, for a guest whose own terminal does all that; main thread */
+void tty_raw_output(int fd);
+
 /** tty_release() - restores the tty and the signals; main thread */
 void tty_release(int fd);
 
