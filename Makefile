@@ -120,4 +120,4 @@ help:
 FORCE:
 
 -include $(OBJECTS:.o=.d) $(MAIN_OBJECT:.o=.d)
-include $(wildcard tests/*/rules.mk doc/rules.mk scripts/rules.mk)
+include $(wildcard guest/rules.mk tests/*/rules.mk doc/rules.mk scripts/rules.mk)

@@ -38,13 +38,16 @@ static const struct {
 	[KVM_END_INTERNAL_ERROR] = { "internal-error", LKVM_STATUS_INTERNAL_ERROR },
 	[KVM_END_FAILED_ENTRY]	 = { "failed-entry", LKVM_STATUS_FAILED_ENTRY },
 	[KVM_END_HOST_ERROR]	 = { "host-error", LKVM_STATUS_HOST_ERROR },
+	[KVM_END_COMMAND]	 = { "guest-command", 0 },
 };
 
 int kvm_end_status(const struct kvm *kvm)
 {
 	enum kvm_end end = atomic_load(&kvm->end);
 
-	return end == KVM_END_SIGNAL ? 128 + atomic_load(&kvm->end_signal) : kvm_ends[end].status;
+	if (end == KVM_END_SIGNAL)
+		return 128 + atomic_load(&kvm->end_signal);
+	return end == KVM_END_COMMAND ? atomic_load(&kvm->command_status) : kvm_ends[end].status;
 }
 
 const char *kvm_end_name(enum kvm_end end)

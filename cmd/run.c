@@ -15,11 +15,14 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/vfs.h>
 
+#include "kvm/arch.h"
 #include "kvm/boot.h"
 #include "kvm/command.h"
+#include "kvm/guest-command.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
 #include "kvm/terminal.h"
@@ -89,12 +92,9 @@ static bool lies_on_hugetlbfs(const char *path)
 	return statfs(path, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
 }
 
+/* @argc: those in front of a `--` */
 static int take_operands(struct config *config, int argc, char **argv)
 {
-	if (config_split(config) != SIZE_MAX)
-		return log_error(EUSAGE,
-				 "--: running a command in the guest is not built yet (the kernel "
-				 "developer's day issue)");
 	/*
 	 * kvmtool's --hugetlbfs takes the next word; ours needs the =, but no kernel lies on hugetlbfs, and with
 	 * one named already a mistyped folder shall be called that
@@ -147,11 +147,23 @@ static int check_name(const char *name)
 }
 
 /* Said before anything of the host is touched, in the words that kvm-unit-tests' runner waits for. */
-static int check_kernel(const char *kernel)
+static int check_kernel(struct config *config)
 {
-	if (!kernel || access(kernel, R_OK) == 0)
+	const char *kernel = config_string(config, "kernel");
+	_cleanup_free_ char *found = NULL;
+	struct stat status;
+	int error;
+
+	if (!kernel || (access(kernel, R_OK) == 0 && stat(kernel, &status) == 0 && !S_ISDIR(status.st_mode)))
 		return 0;
-	return log_errno(errno, "Fatal: Unable to open kernel %s", kernel);
+	error = errno;
+	found = boot_find_kernel_named(kernel);
+	if (found)
+		return config_set(config, "kernel", found);
+	if (access(kernel, R_OK) == 0)
+		return log_error(ENOENT, "kernel '%s': no kernel in that folder (looked for %s, arch/*/boot/%s and boot/vmlinuz-*)",
+				 kernel, arch_kernel_names[0], arch_kernel_names[0]);
+	return log_errno(error, "Fatal: Unable to open kernel %s", kernel);
 }
 
 static int set_number(struct config *config, const char *name, uint64_t value, const char *suffix)
@@ -201,6 +213,8 @@ static void set_loglevel(const struct config *config)
 /* kvmtool's first and last line; a caller that wants quiet says --loglevel warning, as it does to kvmtool */
 static bool wants_session_lines(const struct config *config)
 {
+	if (config_split(config) != SIZE_MAX)
+		return false;
 	return !config_given(config, "loglevel") || log_get_level() >= LOG_LEVEL_INFO;
 }
 
@@ -312,7 +326,7 @@ static int end_status(const struct kvm *kvm)
 
 	if (end == KVM_END_SIGNAL)
 		return kvm_end_status(kvm);
-	if (end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_QUIT) {
+	if (end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_QUIT || end == KVM_END_COMMAND) {
 		if (wants_session_lines(kvm->config))
 			dprintf(STDERR_FILENO, "  Info: # KVM session ended normally.\n");
 	} else {
@@ -354,31 +368,50 @@ static void list_init(const struct init_item *item, void *opaque)
 		item->file);
 }
 
+/* @words: the command that stands behind `--`; NULL: there was none, and the VM is its own man */
+static int run_with(struct config *config, char **words)
+{
+	struct guest_command *command = NULL;
+	struct kvm *kvm;
+	int result, status;
+
+	result = words ? guest_command_prepare(&command, config, words) : 0;
+	if (result < 0)
+		return error_status(result);
+	if (set_defaults(config) < 0 || kvm_create(&kvm, config) < 0) {
+		guest_command_free(command);
+		return LKVM_STATUS_ERROR;
+	}
+	result = command ? guest_command_attach(command, kvm) : 0;
+	status = result < 0 ? error_status(result) : run_vm(kvm);
+	if (command && !result && atomic_load(&kvm->end) != KVM_END_NONE)
+		status = guest_command_status(command, status);
+	guest_command_free(command);
+	kvm_free(kvm);
+	return status;
+}
+
 static int run_run(struct config *config, int argc, char **argv)
 {
-	struct kvm *kvm;
-	int status;
+	size_t operands = MIN(config_split(config), (size_t)argc);
 
 	set_loglevel(config);
 	if (config_flag(config, "list-init")) {
 		init_for_each(list_init, NULL);
 		return 0;
 	}
-	if (take_operands(config, argc, argv) < 0 ||
+	if (take_operands(config, (int)operands, argv) < 0 ||
 	    check_name(config_string(config, "name")) < 0)
 		return LKVM_STATUS_USAGE;
-	if (check_kernel(config_string(config, "kernel")) < 0 || set_defaults(config) < 0 ||
-	    kvm_create(&kvm, config) < 0)
+	if (check_kernel(config) < 0)
 		return LKVM_STATUS_ERROR;
-	status = run_vm(kvm);
-	kvm_free(kvm);
-	return status;
+	return run_with(config, config_split(config) == SIZE_MAX ? NULL : argv + operands);
 }
 
 static struct command run_command = {
 	.name = "run",
-	.operands = "[KERNEL]",
-	.help = "Boot a kernel in a new VM",
+	.operands = "[KERNEL] [-- COMMAND...]",
+	.help = "Boot a kernel in a new VM, or run a command on it",
 	.groups = run_options,
 	.run = run_run,
 };

@@ -325,6 +325,7 @@ void control_event(struct kvm *kvm, const char *name, json_t *data)
 static const char *shutdown_reason(enum kvm_end end)
 {
 	switch (end) {
+	case KVM_END_COMMAND:
 	case KVM_END_POWEROFF:		return "guest-shutdown";
 	case KVM_END_REBOOT:
 	case KVM_END_TRIPLE_FAULT:	return "guest-reset";
@@ -338,7 +339,7 @@ static const char *shutdown_reason(enum kvm_end end)
 static bool ended_by_guest(enum kvm_end end)
 {
 	return end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_TRIPLE_FAULT ||
-	       end == KVM_END_PANIC;
+	       end == KVM_END_PANIC || end == KVM_END_COMMAND;
 }
 
 static void control_changed(struct kvm_listener *listener, const char *event, enum kvm_end end)

@@ -38,6 +38,7 @@ enum kvm_end {
 	KVM_END_INTERNAL_ERROR,	/* KVM_EXIT_INTERNAL_ERROR and exits nobody knows */
 	KVM_END_FAILED_ENTRY,
 	KVM_END_HOST_ERROR,	/* KVM_RUN or the host failed */
+	KVM_END_COMMAND,	/* what was to be run in the guest has ended */
 };
 
 /** struct ram_range - guest RAM at @base, backed by the RAM file from @offset on */
@@ -118,6 +119,7 @@ struct kvm {
 	_Atomic enum kvm_state state;
 	_Atomic enum kvm_end end;
 	atomic_int end_signal;		/* KVM_END_SIGNAL: which; set before it is requested */
+	atomic_int command_status;	/* KVM_END_COMMAND: the exit status; likewise */
 	atomic_bool reset_wanted;
 	atomic_bool panicked;		/* a panic was seen on a console */
 	struct event_work control_work;	/* posted by kvm_end(), kvm_reset_request() */

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Modules, and the root that the command sees: the host's files under a layer that is thrown away. */
+#include "init.h"
+
+#include <asm/fcntl.h>
+#include <linux/if.h>
+#include <linux/mount.h>
+#include <linux/sockios.h>
+
+#define MODULE_COMPRESSED	4	/* MODULE_INIT_COMPRESSED_FILE, Linux 5.17 */
+#define EEXIST			17
+#define EBUSY			16
+#define ENODEV			19
+
+/* What a guest can't do without, wherever the root comes from. */
+static void mount_kernel_files(void)
+{
+	sys_mkdir("/proc");
+	sys_mkdir("/sys");
+	sys_mkdir("/dev");
+	sys_mount("proc", "/proc", "proc", 0, NULL);
+	sys_mount("sysfs", "/sys", "sysfs", 0, NULL);
+	sys_mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+}
+
+void mount_early(void)
+{
+	mount_kernel_files();
+}
+
+/* ---- modules ---- */
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t length = text_length(text), of_end = text_length(end);
+
+	return length >= of_end && text_equal(text + length - of_end, end);
+}
+
+static void load_module(const char *path)
+{
+	int fd = sys_open(path, O_RDONLY);
+	long result = fd;
+
+	if (fd >= 0)
+		result = sys(__NR_finit_module, fd, "", ends_with(path, ".ko") ? 0 : MODULE_COMPRESSED);
+	sys_close(fd);
+	/* EBUSY, ENODEV: a driver whose device isn't there; what needs it will say so. */
+	if (result < 0 && result != -EEXIST && result != -EBUSY && result != -ENODEV)
+		fail("the kernel refuses its own module ", path, result);
+}
+
+void load_modules(const struct setup *setup)
+{
+	const char *path;
+	size_t at = 0;
+
+	while ((path = setup_next(setup, "module", &at)))
+		load_module(path);
+}
+
+/* ---- the root ---- */
+
+static void mount_share(const char *tag, const char *target, bool writable)
+{
+	int result = sys_mount(tag, target, "9p", (writable ? 0 : MS_RDONLY) | MS_NOATIME,
+			       writable ? "trans=virtio,version=9p2000.L,msize=512000,cache=mmap" :
+					  "trans=virtio,version=9p2000.L,msize=512000,cache=loose");
+
+	if (result == -ENODEV)
+		fail("this kernel can't mount 9p: it wants CONFIG_9P_FS and CONFIG_NET_9P_VIRTIO", "", 0);
+	if (result < 0)
+		fail("9p can't be mounted over ", target, result);
+}
+
+static void mount_overlay(const char *tag)
+{
+	int result;
+
+	sys_mkdir("/lower");
+	sys_mkdir("/layer");
+	sys_mkdir("/root");
+	mount_share(tag, "/lower", false);
+	result = sys_mount("tmpfs", "/layer", "tmpfs", 0, "mode=755");
+	if (result < 0)
+		fail("this kernel can't mount tmpfs: it wants CONFIG_TMPFS", "", result);
+	sys_mkdir("/layer/upper");
+	sys_mkdir("/layer/work");
+	result = sys_mount("overlay", "/root", "overlay", 0, "lowerdir=/lower,upperdir=/layer/upper,workdir=/layer/work");
+	if (result == -ENODEV)
+		fail("this kernel can't mount overlayfs: it wants CONFIG_OVERLAY_FS", "", 0);
+	if (result < 0)
+		fail("the overlay can't be mounted", "", result);
+}
+
+/* "TAG PATH", over whatever the host has there. */
+static void mount_writable(const char *value)
+{
+	struct line tag = { .length = 0 };
+	char letter[2] = "";
+
+	for (; *value && *value != ' '; value++) {
+		letter[0] = *value;
+		line_add(&tag, letter);
+	}
+	if (*value)
+		mount_share(tag.text, value + 1, true);
+}
+
+static void mount_private(void)
+{
+	sys_mkdir("/dev/pts");
+	sys_mkdir("/dev/shm");
+	sys_mkdir("/run");
+	sys_mount("devpts", "/dev/pts", "devpts", 0, "gid=5,mode=620,ptmxmode=666");
+	sys_mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+	sys_mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
+	sys(__NR_symlinkat, "/proc/self/fd", AT_FDCWD, "/dev/fd");
+	sys(__NR_symlinkat, "/proc/self/fd/0", AT_FDCWD, "/dev/stdin");
+	sys(__NR_symlinkat, "/proc/self/fd/1", AT_FDCWD, "/dev/stdout");
+	sys(__NR_symlinkat, "/proc/self/fd/2", AT_FDCWD, "/dev/stderr");
+}
+
+static void loopback_up(void)
+{
+	struct ifreq request = { .ifr_name = "lo" };
+	int fd = (int)sys(__NR_socket, AF_INET, SOCK_DGRAM, 0);
+
+	request.ifr_flags = IFF_UP | IFF_RUNNING;
+	if (fd < 0)
+		return;
+	sys(__NR_ioctl, fd, SIOCSIFFLAGS, &request);
+	sys_close(fd);
+}
+
+void mount_root(const struct setup *setup)
+{
+	const char *share = setup_get(setup, "share"), *name = setup_get(setup, "hostname"), *value;
+	size_t at = 0;
+	int result;
+
+	mount_overlay(share ? share : "");
+	sys(__NR_chdir, "/root");
+	result = sys_mount(".", "/", NULL, MS_MOVE, NULL);
+	if (result < 0)
+		fail("the root can't be moved", "", result);
+	sys(__NR_chroot, ".");
+	sys(__NR_chdir, "/");
+	mount_kernel_files();
+	mount_private();
+	while ((value = setup_next(setup, "writable", &at)))
+		mount_writable(value);
+	if (name)
+		sys(__NR_sethostname, name, text_length(name));
+	loopback_up();
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* guest/setup.c, guest/initramfs.c, guest/modules.c: what a guest that runs a command is given. */
+#include "tests/unit/suite.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "guest/modules.h"
+#include "guest/setup.h"
+
+static char folder[] = "/tmp/lkvm-test-setup-XXXXXX";
+
+static void setup_folder(void)
+{
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(chdir(folder), 0);
+}
+
+static void remove_folder(void)
+{
+	char command[128];
+
+	ck_assert_int_eq(chdir("/"), 0);
+	snprintf(command, sizeof(command), "rm -rf %s", folder);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static void make_file(const char *path, const char *text)
+{
+	char command[512];
+	FILE *file;
+
+	snprintf(command, sizeof(command), "mkdir -p \"$(dirname '%s')\"", path);
+	ck_assert_int_eq(system(command), 0);
+	file = fopen(path, "w");
+	ck_assert_ptr_nonnull(file);
+	fputs(text, file);
+	ck_assert_int_eq(fclose(file), 0);
+}
+
+/* ---- modules ---- */
+
+#define DEP	"kernel/net/9p/9pnet.ko:\n"							\
+		"kernel/net/9p/9pnet_virtio.ko.xz: kernel/drivers/virtio/virtio_ring.ko kernel/drivers/virtio/virtio.ko kernel/net/9p/9pnet.ko\n" \
+		"kernel/fs/9p/9p.ko: kernel/fs/netfs/netfs.ko kernel/net/9p/9pnet.ko\n"		\
+		"kernel/drivers/virtio/virtio-pci.ko: kernel/drivers/virtio/virtio_ring.ko kernel/drivers/virtio/virtio.ko\n" \
+		"kernel/x/not9p.ko:\n"
+
+static void check_order(const struct modules *modules, const char *const *expected)
+{
+	size_t count = 0;
+
+	for (; expected[count]; count++) {
+		ck_assert_uint_lt(count, modules->count);
+		ck_assert_str_eq(modules->paths[count], expected[count]);
+	}
+	ck_assert_uint_eq(modules->count, count);
+}
+
+START_TEST(modules_stand_behind_what_they_need_and_once)
+{
+	static const char *const wanted[] = { "virtio_pci", "9pnet_virtio", "9p", "builtin", NULL };
+	static const char *const expected[] = {
+		"kernel/drivers/virtio/virtio.ko", "kernel/drivers/virtio/virtio_ring.ko", "kernel/drivers/virtio/virtio-pci.ko",
+		"kernel/net/9p/9pnet.ko", "kernel/net/9p/9pnet_virtio.ko.xz", "kernel/fs/netfs/netfs.ko", "kernel/fs/9p/9p.ko", NULL,
+	};
+	struct modules modules;
+
+	make_file("modules.dep", DEP);
+	ck_assert_int_eq(modules_resolve(&modules, ".", wanted), 0);
+	check_order(&modules, expected);
+	modules_free(&modules);
+}
+END_TEST
+
+START_TEST(a_folder_without_modules_dep_is_refused)
+{
+	static const char *const wanted[] = { "9p", NULL };
+	struct modules modules;
+
+	ck_assert_int_eq(modules_resolve(&modules, ".", wanted), -ENOENT);
+	modules_free(&modules);
+}
+END_TEST
+
+static const struct { const char *kernel, *modules, *release_file, *found; } layouts[] = {
+	{ "lib/modules/6.1/vmlinuz", "lib/modules/6.1", NULL, "lib/modules/6.1" },
+	{ "boot/vmlinuz-6.1-x", "lib/modules/6.1-x", NULL, "lib/modules/6.1-x" },
+	{ "boot/vmlinuz-6.1-x", "lib/modules/6.1-y", NULL, NULL },
+	{ "arch/x86/boot/bzImage", "lib/modules/6.2+", "include/config/kernel.release", "lib/modules/6.2+" },
+	{ "arch/x86/boot/bzImage", "lib/modules/6.2+", NULL, NULL },
+	{ "bzImage", "lib/modules/6.2+", NULL, NULL },
+};
+
+START_TEST(modules_are_found_beside_the_kernel)
+{
+	char dep[256], kernel[256], expected[256], *found;
+
+	snprintf(dep, sizeof(dep), "%s/modules.dep", layouts[_i].modules);
+	snprintf(kernel, sizeof(kernel), "%s/%s", folder, layouts[_i].kernel);
+	make_file(dep, "");
+	make_file(layouts[_i].kernel, "kernel");
+	if (layouts[_i].release_file)
+		make_file(layouts[_i].release_file, "6.2+\n");
+	found = modules_find(kernel);
+	if (!layouts[_i].found) {
+		ck_assert_ptr_null(found);
+		return;
+	}
+	snprintf(expected, sizeof(expected), "%s/%s", folder, layouts[_i].found);
+	ck_assert_ptr_nonnull(found);
+	ck_assert_str_eq(found, expected);
+	free(found);
+}
+END_TEST
+
+/* ---- the image ---- */
+
+/* The contents of @path in the cpio archive @image, by its header's fields; NULL if it isn't there. */
+static const char *unpack(const char *image, size_t length, const char *path, size_t *size)
+{
+	size_t at = 0;
+
+	while (at + 110 < length) {
+		unsigned int file_size, name_size;
+		const char *name = image + at + 110;
+
+		ck_assert_int_eq(memcmp(image + at, "070701", 6), 0);
+		ck_assert_int_eq(sscanf(image + at + 54, "%8x", &file_size), 1);
+		ck_assert_int_eq(sscanf(image + at + 94, "%8x", &name_size), 1);
+		ck_assert_uint_eq(strlen(name) + 1, name_size);
+		at = (at + 110 + name_size + 3) & ~(size_t)3;
+		if (strcmp(name, path) == 0) {
+			*size = file_size;
+			return image + at;
+		}
+		if (strcmp(name, "TRAILER!!!") == 0)
+			return NULL;
+		at = (at + file_size + 3) & ~(size_t)3;
+	}
+	ck_abort_msg("expected a trailer, seen the end");
+}
+
+static size_t make_image(const struct guest_setup *setup, char **image)
+{
+	int fd = guest_setup_image(setup);
+	struct stat status;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fstat(fd, &status), 0);
+	*image = malloc((size_t)status.st_size);
+	ck_assert_int_eq(pread(fd, *image, (size_t)status.st_size, 0), status.st_size);
+	close(fd);
+	return (size_t)status.st_size;
+}
+
+/* Whether the records have that one. */
+static bool has_record(const char *records, size_t length, const char *record)
+{
+	for (size_t at = 0; at < length; at += strlen(records + at) + 1)
+		if (strcmp(records + at, record) == 0)
+			return true;
+	return false;
+}
+
+START_TEST(the_image_has_init_modules_and_setup)
+{
+	char *words[] = { (char *)"printf", (char *)"a b\n", (char *)"", NULL };
+	static const char *const writable[] = { "/data", NULL };
+	const struct guest_setup setup = { .name = "vm", .modules = ".", .words = words, .writable = writable, .rows = 3, .columns = 4 };
+	static const char *const records[] = {
+		"module /lkvm/virtio-pci.ko", "share lkvm.root", "writable lkvm.rw0 /data", "hostname vm", "tty 0", "stderr 0", "size 3 4",
+		"arg printf", "arg a b\n", "arg ", "env LKVM_TEST=1",
+	};
+	size_t length, size;
+	const char *file;
+	char *image, cwd[256];
+
+	setenv("LKVM_TEST", "1", 1);
+	setenv("SSH_AUTH_SOCK", "/run/x", 1);
+	make_file("modules.dep", "a/virtio-pci.ko:\n");
+	make_file("a/virtio-pci.ko", "the module");
+	length = make_image(&setup, &image);
+	file = unpack(image, length, "init", &size);
+	ck_assert_ptr_nonnull(file);
+	ck_assert_mem_eq(file, "\177ELF", 4);
+	file = unpack(image, length, "lkvm/virtio-pci.ko", &size);
+	ck_assert_ptr_nonnull(file);
+	ck_assert_uint_eq(size, 10);
+	ck_assert_mem_eq(file, "the module", 10);
+	file = unpack(image, length, "lkvm/setup", &size);
+	ck_assert_ptr_nonnull(file);
+	for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)
+		ck_assert_msg(has_record(file, size, records[i]), "expected the record '%s', seen none", records[i]);
+	snprintf(cwd, sizeof(cwd), "cwd %s", folder);
+	ck_assert(has_record(file, size, cwd));
+	ck_assert(!has_record(file, size, "env SSH_AUTH_SOCK=/run/x"));
+	free(image);
+}
+END_TEST
+
+START_TEST(too_much_is_refused)
+{
+	static char long_word[GUEST_SETUP_MAX];
+	char *words[] = { long_word, NULL };
+	const struct guest_setup setup = { .name = "vm", .words = words };
+
+	memset(long_word, 'x', sizeof(long_word) - 1);
+	ck_assert_int_eq(guest_setup_image(&setup), -E2BIG);
+}
+END_TEST
+
+static void add_tests(Suite *suite)
+{
+	TCase *tests = suite_case(suite, "guest-setup", setup_folder, remove_folder);
+
+	tcase_add_test(tests, modules_stand_behind_what_they_need_and_once);
+	tcase_add_test(tests, a_folder_without_modules_dep_is_refused);
+	tcase_add_loop_test(tests, modules_are_found_beside_the_kernel, 0, sizeof(layouts) / sizeof(layouts[0]));
+	tcase_add_test(tests, the_image_has_init_modules_and_setup);
+	tcase_add_test(tests, too_much_is_refused);
+}
+SUITE_MAIN("guest-setup", add_tests)
