@@ -373,7 +373,7 @@ static int vsock_init(struct kvm *kvm)
 
 static const struct option_def vsock_options[] = {
 	{ .name = "vsock", .type = OPTION_STRING, .argument = "CID[,path=FILE]",
-	  .help = "Sockets between guest and host; CID is a number from 3 on, or auto. The guest's port N is reached by "
+	  .help = "Sockets between guest and host; CID is a number from 3 on, or auto; the guest's port N is reached by "
 		  "`CONNECT N' on the Unix socket FILE (default: NAME.vsock beside the control socket), port N of the "
 		  "host is the socket FILE_N" },
 };
