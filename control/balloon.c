@@ -44,6 +44,31 @@ static int balloon(struct kvm *kvm, const json_t *arguments, json_t **result, ch
 	return 0;
 }
 
+/* Asks for free pages, or gives them back, and says what is known by now. */
+static int hints(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	const json_t *on = json_object_get(arguments, "on");
+	struct balloon_info info;
+
+	if (!balloon_query(kvm, &info))
+		return no_balloon(error);
+	if (json_is_true(on) && balloon_hint_start(kvm)) {
+		*error = strdup("The guest has no driver that hints at free pages");
+		return -ENODEV;
+	}
+	if (json_is_false(on))
+		balloon_hint_done(kvm);
+	balloon_query(kvm, &info);
+	*result = json_pack("{s:I,s:b}", "bytes", (json_int_t)info.hinted, "finished", info.hints_finished);
+	return *result ? 0 : -ENOMEM;
+}
+
+static const char *const hints_arguments[] = { "on", NULL };
+static struct qmp_command hints_command = {
+	.name = "x-lkvm-balloon-hints", .help = "Ask the guest for free pages, or how many it has named",
+	.arguments = hints_arguments, .run = hints };
+QMP_COMMAND(hints_command);
+
 static const char *const balloon_arguments[] = { "value", NULL };
 static struct qmp_command balloon_command = {
 	.name = "balloon", .help = "Ask the guest to keep this many bytes of memory", .arguments = balloon_arguments,

@@ -12,10 +12,11 @@
 #include <linux/virtio_balloon.h>
 #include <string.h>
 
+#include "balloon-hints.h"
 #include "kvm/control.h"
 #include "kvm/virtio.h"
 
-enum { INFLATE, DEFLATE, STATS, REPORTING_LINUX, REPORTING, BALLOON_QUEUES };
+enum { INFLATE, DEFLATE, STATS, HINTS, REPORTING, BALLOON_QUEUES };
 
 #define PAGE_SHIFT	VIRTIO_BALLOON_PFN_SHIFT
 #define BATCH		1024u		/* page numbers sorted at a time; Linux sends 256 */
@@ -32,6 +33,7 @@ struct balloon {
 	unsigned int turn;		/* pages given back in this turn */
 	bool keeps;			/* RAM of a kind that can't be given back */
 	uint64_t given_back;
+	struct balloon_hints hints;
 	/* statistics */
 	bool stats_held, stats_wanted;	/* the buffer in the ring has been read; is to go back to the driver */
 	unsigned int stats_round;
@@ -144,6 +146,54 @@ static int balloon_report(struct virtio_device *device, struct virtqueue *vq, st
 	return 1;
 }
 
+/* ---- free page hints ---- */
+
+/* 5.5.2 has the queue of reports as number 4; Linux doesn't count the one for hints if those weren't negotiated. */
+static int balloon_hint(struct virtio_device *device, struct virtqueue *vq, struct virtio_request *req)
+{
+	struct balloon *balloon = balloon_of(device);
+
+	if (!virtio_has_feature(device, VIRTIO_BALLOON_F_FREE_PAGE_HINT))
+		return balloon_report(device, vq, req);
+	if (balloon_must_yield(balloon, vq, req))
+		return 0;
+	balloon_hints_take(&balloon->hints, device->kvm, req);
+	balloon->turn += 1 + req->writable_bytes / (64u << PAGE_SHIFT);
+	virtqueue_push(vq, req, 0);
+	return 1;
+}
+
+int balloon_hint_start(struct kvm *kvm)
+{
+	struct balloon *balloon = kvm_get_state(kvm, balloon_key);
+	int result;
+
+	if (!balloon || !balloon->device.running || !virtio_has_feature(&balloon->device, VIRTIO_BALLOON_F_FREE_PAGE_HINT))
+		return -ENODEV;
+	result = balloon_hints_start(&balloon->hints, kvm);
+	if (!result)
+		virtio_config_changed(&balloon->device);
+	return result;
+}
+
+void balloon_hint_done(struct kvm *kvm)
+{
+	struct balloon *balloon = kvm_get_state(kvm, balloon_key);
+
+	if (!balloon || !balloon->hints.pages)
+		return;
+	balloon_hints_done(&balloon->hints);
+	virtio_config_changed(&balloon->device);
+}
+
+bool balloon_hinted(struct kvm *kvm, uint64_t ram_offset)
+{
+	const struct balloon *balloon = kvm_get_state(kvm, balloon_key);
+	uint64_t page = ram_offset >> PAGE_SHIFT;
+
+	return balloon && page < balloon->hints.page_count && (balloon->hints.pages[page / 64] & BIT(page % 64));
+}
+
 /* ---- statistics ---- */
 
 static void balloon_read_stats(struct balloon *balloon, const struct virtio_request *req)
@@ -207,8 +257,7 @@ static void balloon_handle_queue(struct virtio_device *device, struct virtqueue 
 	static int (*const handlers[BALLOON_QUEUES])(struct virtio_device *device, struct virtqueue *vq,
 						     struct virtio_request *req) = {
 		[INFLATE] = balloon_inflate, [DEFLATE] = balloon_deflate, [STATS] = balloon_stats,
-		/* 5.5.2 has it as number 4; Linux doesn't count the queue for hints, which isn't offered. */
-		[REPORTING_LINUX] = balloon_report, [REPORTING] = balloon_report,
+		[HINTS] = balloon_hint, [REPORTING] = balloon_report,
 	};
 
 	balloon_of(device)->turn = 0;
@@ -235,6 +284,8 @@ bool balloon_query(struct kvm *kvm, struct balloon_info *info)
 		.actual = balloon_bytes_left(balloon, atomic_load(&balloon->actual)),
 		.given_back = balloon->given_back,
 		.driven = balloon->device.running,
+		.hinted = balloon->hints.bytes,
+		.hints_finished = balloon->hints.finished,
 		.stats_round = balloon->stats_round,
 		.stats_ns = balloon->stats_ns,
 		.stats_valid = balloon->stats_valid,
@@ -283,6 +334,7 @@ static void balloon_config_get(struct balloon *balloon, struct virtio_balloon_co
 	*config = (struct virtio_balloon_config){
 		.num_pages = htole32(atomic_load(&balloon->target)),
 		.actual = htole32(atomic_load(&balloon->actual)),
+		.free_page_hint_cmd_id = htole32(atomic_load(&balloon->hints.command)),
 		.poison_val = htole32(atomic_load(&balloon->poison)),
 	};
 }
@@ -319,6 +371,7 @@ static void balloon_reset(struct virtio_device *device)
 	event_timer_cancel(&balloon->event);
 	balloon->stats_held = balloon->stats_wanted = false;
 	balloon->stats_valid = 0;
+	balloon_hints_reset(&balloon->hints);
 	atomic_store(&balloon->poison, 0);
 	if (atomic_exchange(&balloon->actual, 0) && !device->kvm->closing)
 		balloon_tell(balloon);
@@ -339,6 +392,8 @@ static const struct state_field balloon_fields[] = {
 	STATE_U32(struct balloon, target),
 	STATE_U32(struct balloon, actual),
 	STATE_U32(struct balloon, poison),
+	/* The driver would not answer to an id that it has answered to. */
+	STATE_U32(struct balloon, hints.last_id),
 };
 STATE_TABLE(balloon_table, "virtio-balloon", 1, balloon_fields);
 
@@ -349,6 +404,7 @@ static void balloon_save(struct virtio_device *device, struct state_writer *writ
 
 static int balloon_load(struct virtio_device *device, struct state_reader *reader)
 {
+	balloon_hints_reset(&balloon_of(device)->hints);
 	return state_load(reader, &balloon_table, balloon_of(device));
 }
 
@@ -387,7 +443,8 @@ static int balloon_add(struct kvm *kvm, struct balloon *balloon)
 	if (balloon->keeps)
 		log_warn("option --balloon: memory of --hugetlbfs can be taken from the guest, but not given to the host");
 	balloon->device.features_offered = BIT(VIRTIO_BALLOON_F_STATS_VQ) | BIT(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) |
-					   BIT(VIRTIO_BALLOON_F_PAGE_POISON) | BIT(VIRTIO_BALLOON_F_REPORTING);
+					   BIT(VIRTIO_BALLOON_F_PAGE_POISON) | BIT(VIRTIO_BALLOON_F_REPORTING) |
+					   BIT(VIRTIO_BALLOON_F_FREE_PAGE_HINT);
 	result = virtio_device_add(kvm, &balloon->device, &balloon_ops, "virtio-balloon");
 	if (result)
 		return result;

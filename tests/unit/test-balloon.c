@@ -9,7 +9,7 @@
 #include "kvm/balloon.h"
 #include "tests/unit/virtio-driver.h"
 
-enum { INFLATE, DEFLATE, STATS, REPORTING_LINUX, REPORTING };
+enum { INFLATE, DEFLATE, STATS, HINTS, REPORTING };
 
 #define RINGS		2
 #define PFN(address)	((uint32_t)((address) >> 12))
@@ -135,12 +135,12 @@ START_TEST(deflated_pages_are_untouched)
 }
 END_TEST
 
-/* By the number that VirtIO has for the queue, and by the one that Linux uses. */
+/* By the number that VirtIO has for the queue, and by the one that Linux uses without hints. */
 START_TEST(reported_pages_go)
 {
 	const struct driver_buffer buffers[] = { { PAGES + 4096, 8192, true }, { PAGES + 16384, 4096, true } };
 
-	start(0, INFLATE, _i ? REPORTING : REPORTING_LINUX);
+	start(_i == 1 ? 0 : BIT(VIRTIO_BALLOON_F_FREE_PAGE_HINT), INFLATE, _i ? REPORTING : HINTS);
 	send_buffers(1, buffers, 2);
 	ck_assert_uint_eq(given_back(), 3 * 4096);
 	ck_assert_uint_eq(driver_peek(PAGES), MARK);
@@ -223,6 +223,87 @@ START_TEST(a_reset_forgets_what_was_inflated_and_keeps_the_wish)
 	start(0, INFLATE, DEFLATE);
 	ck_assert_uint_eq(info().actual, kvm->ram_size);
 	ck_assert_uint_eq(read_config(CONFIG(num_pages)), 2048);
+}
+END_TEST
+
+/* ---- hints ---- */
+
+static void send_id(uint32_t id)
+{
+	const struct driver_buffer buffer = { LIST, sizeof(id), false };
+	const le32 encoded = le32_of(id);
+
+	guest_poke(&driver_ram, LIST, &encoded, sizeof(encoded));
+	send_buffers(1, &buffer, 1);
+}
+
+static void send_hint(uint64_t at, uint32_t length)
+{
+	const struct driver_buffer buffer = { at, length, true };
+
+	send_buffers(1, &buffer, 1);
+}
+
+static void start_hints(void)
+{
+	start(0, INFLATE, HINTS);
+	kvm->ram_host = driver_ram.host[0];
+	kvm->ram_size = RAM_PART;
+	ck_assert_uint_eq(read_config(CONFIG(free_page_hint_cmd_id)), 0);
+	ck_assert_int_eq(balloon_hint_start(kvm), 0);
+	ck_assert_uint_eq(read_config(CONFIG(free_page_hint_cmd_id)), 2);
+}
+
+START_TEST(hints_are_noted_between_their_id_and_the_end_and_nothing_goes)
+{
+	const uint64_t offset = PAGES - RAM_BASE;
+
+	start_hints();
+	send_hint(PAGES, 4096);
+	ck_assert_uint_eq(info().hinted, 0);
+	send_id(2);
+	send_hint(PAGES, 8192);
+	send_hint(PAGES + 4096, 4096);
+	ck_assert_uint_eq(info().hinted, 8192);
+	ck_assert(!info().hints_finished);
+	ck_assert(balloon_hinted(kvm, offset) && balloon_hinted(kvm, offset + 8191));
+	ck_assert(!balloon_hinted(kvm, offset - 1) && !balloon_hinted(kvm, offset + 8192));
+	send_id(0);
+	ck_assert(info().hints_finished);
+	send_hint(PAGES + 16384, 4096);
+	ck_assert_uint_eq(info().hinted, 8192);
+	ck_assert_uint_eq(driver_peek(PAGES), MARK);
+	ck_assert_uint_eq(given_back(), 0);
+	balloon_hint_done(kvm);
+	ck_assert_uint_eq(read_config(CONFIG(free_page_hint_cmd_id)), 1);
+	ck_assert(balloon_hinted(kvm, offset));
+	/* Anew, with another id: an answer to the last one is none. */
+	ck_assert_int_eq(balloon_hint_start(kvm), 0);
+	ck_assert_uint_eq(read_config(CONFIG(free_page_hint_cmd_id)), 3);
+	ck_assert(!balloon_hinted(kvm, offset));
+	send_id(2);
+	send_hint(PAGES, 4096);
+	ck_assert_uint_eq(info().hinted, 0);
+}
+END_TEST
+
+START_TEST(hints_of_parts_and_of_what_is_no_ram_of_the_file_are_nothing)
+{
+	start_hints();
+	send_id(2);
+	send_hint(PAGES + 1, 4095);
+	send_hint(PAGES + 1, 8190);
+	send_hint(RAM_SECOND, 4096);
+	send_hint(PAGES, 0);
+	ck_assert_uint_eq(info().hinted, 0);
+	/* Over the end of the file: each piece is looked at alone. */
+	send_hint(RAM_SECOND - 4096, 8192);
+	ck_assert_uint_eq(info().hinted, 4096);
+	ck_assert(!balloon_hinted(kvm, RAM_PART));
+	ck_assert(!balloon_hinted(kvm, UINT64_MAX));
+	start(BIT(VIRTIO_BALLOON_F_FREE_PAGE_HINT), INFLATE, DEFLATE);
+	ck_assert_int_eq(balloon_hint_start(kvm), -ENODEV);
+	ck_assert(!balloon_hinted(kvm, RAM_PART - 4096));
 }
 END_TEST
 
@@ -391,11 +472,13 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, inflated_pages_go_in_whatever_order_and_no_others);
 	tcase_add_test(tests, a_run_over_two_regions_goes_whole);
 	tcase_add_test(tests, deflated_pages_are_untouched);
-	tcase_add_loop_test(tests, reported_pages_go, 0, 2);
+	tcase_add_loop_test(tests, reported_pages_go, 0, 3);
 	tcase_add_loop_test(tests, poisoned_pages_keep_their_poison_if_it_was_negotiated, 0, 2);
 	tcase_add_test(tests, the_hosts_wish_reaches_the_driver_and_its_answer_the_host);
 	tcase_add_test(tests, the_driver_cannot_change_the_wish);
 	tcase_add_test(tests, a_reset_forgets_what_was_inflated_and_keeps_the_wish);
+	tcase_add_test(tests, hints_are_noted_between_their_id_and_the_end_and_nothing_goes);
+	tcase_add_test(tests, hints_of_parts_and_of_what_is_no_ram_of_the_file_are_nothing);
 	tcase_add_test(tests, statistics_are_read_and_asked_for_anew);
 	tcase_add_loop_test(tests, statistics_of_any_length_and_any_tag_do_no_harm, 0, 6);
 	tcase_add_loop_test(tests, pages_that_are_no_ram_stay_and_the_rest_goes, 0, (int)ARRAY_SIZE(nowhere));
