@@ -138,7 +138,7 @@ static const struct virtio_device_ops ports_ops = {
 
 /* ---- life ---- */
 
-static int ports_init(struct kvm *kvm)
+static int virtio_ports_init(struct kvm *kvm)
 {
 	struct ports *ports = ports_find(kvm);
 	int result;
@@ -151,13 +151,13 @@ static int ports_init(struct kvm *kvm)
 	ports->added = !result;
 	return result;
 }
-virtio_dev_init(ports_init);
+virtio_dev_init(virtio_ports_init);
 
-static void ports_exit(struct kvm *kvm)
+static void virtio_ports_exit(struct kvm *kvm)
 {
 	struct ports *ports = ports_find(kvm);
 
 	virtio_device_del(&ports->device);
 	ports->added = false;
 }
-virtio_dev_exit(ports_exit);
+virtio_dev_exit(virtio_ports_exit);

@@ -62,7 +62,7 @@ static void run_fds(int in_fd, int out_fd, bool open)
 {
 	ck_assert_int_eq(port_fds_create(kvm, "fds", count_end, NULL, &fds), 0);
 	ck_assert_int_eq(port_fds_attach(fds, in_fd, out_fd), 0);
-	board_add(kvm, "ports_init");
+	board_add(kvm, "virtio_ports_init");
 	start(0, 6);
 	greet(1);
 	if (open)
@@ -76,7 +76,7 @@ static void run_option(const char *to)
 	snprintf(text, sizeof(text), "name=opt,%s", to);
 	ck_assert_int_eq(config_set(kvm->config, "port", text), 0);
 	board_add(kvm, "port_options_init");
-	board_add(kvm, "ports_init");
+	board_add(kvm, "virtio_ports_init");
 	start(0, 6);
 	greet(1);
 }

@@ -93,7 +93,7 @@ static void setup(void)
 		ck_assert_int_eq(port_create(kvm, names[i], &owner_ops, &owners[i], &owners[i].port), 0);
 	}
 	port_open(owners[0].port);
-	board_add(kvm, "ports_init");
+	board_add(kvm, "virtio_ports_init");
 	start(0, QUEUES);
 }
 
