@@ -9,7 +9,7 @@ GUEST_INIT_CFLAGS := -std=gnu11 -Os -g0 -Wall -Wextra $(if $(WERROR),-Werror) -f
 $(BUILD)/guest/init.elf: $(GUEST_INIT_SOURCES) $(wildcard guest/init/*.h) guest/rules.mk
 	@echo "  CC      guest/init"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(filter-out -I%,$(CPPFLAGS)) $(GUEST_INIT_CFLAGS) -static -nostdlib -no-pie -Wl,--build-id=none,-z,max-page-size=4096,-z,noseparate-code \
+	$(Q)$(CC) $(filter-out -I%,$(CPPFLAGS)) $(GUEST_INIT_CFLAGS) -static -nostdlib -Wl,--build-id=none,-z,max-page-size=4096,-z,noseparate-code \
 		-s -o $@ $(GUEST_INIT_SOURCES)
 
 $(BUILD)/guest/init-image.o: $(BUILD)/guest/init.elf
