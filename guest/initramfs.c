@@ -44,7 +44,8 @@ static void add_header(struct initramfs *image, const char *path, mode_t mode, s
 void initramfs_add(struct initramfs *image, const char *path, mode_t mode, const void *bytes, size_t length)
 {
 	add_header(image, path, mode, length, 0, 0);
-	fwrite(bytes, 1, length, image->file);
+	if (length)
+		fwrite(bytes, 1, length, image->file);
 	pad(image);
 }
 
