@@ -19,7 +19,7 @@ parts=(1/1)
 [ "$where" = direct ] || [ $# != 0 ] || parts=(1/2 2/2)
 run_part()
 {
-	tests/with-kvm --timeout 1700 --mem 7168 --smp 1 -- bash tests/integration/x86-cases "$part" "$(readlink -f ./lkvm)" \
+	tests/with-kvm --timeout 1700 --mem 7168 --smp 1 ${LKVM_SLOW:+--env LKVM_SLOW} -- bash tests/integration/x86-cases "$part" "$(readlink -f ./lkvm)" \
 		"$(tests/kernels path x86_64 bzImage)" "$(tests/kernels path x86_64 vmlinux)" \
 		"$(tests/kernels path x86_64 generic-bzImage)" "$(tests/guest-initrd --generic x86_64)" \
 		"$initrd" "$(tests/guest-disk x86_64)" "$@"
