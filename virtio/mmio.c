@@ -31,7 +31,8 @@ enum mmio_register {
 	REG_QUEUE_PFN = 0x40, REG_QUEUE_READY = 0x44, REG_QUEUE_NOTIFY = 0x50,
 	REG_INTERRUPT_STATUS = 0x60, REG_INTERRUPT_ACK = 0x64, REG_STATUS = 0x70,
 	REG_DESC_LOW = 0x80, REG_DESC_HIGH = 0x84, REG_AVAIL_LOW = 0x90, REG_AVAIL_HIGH = 0x94,
-	REG_USED_LOW = 0xa0, REG_USED_HIGH = 0xa4, REG_CONFIG_GENERATION = 0xfc,
+	REG_USED_LOW = 0xa0, REG_USED_HIGH = 0xa4, REG_SHM_LEN_LOW = 0xb0, REG_SHM_LEN_HIGH = 0xb4,
+	REG_CONFIG_GENERATION = 0xfc,
 };
 
 struct mmio_queue {
@@ -97,6 +98,9 @@ static uint32_t mmio_read_register(struct virtio_mmio *mmio, uint64_t offset)
 	case REG_INTERRUPT_STATUS:	return atomic_load(&mmio->interrupt_status);
 	case REG_STATUS:		return atomic_load(&device->status);
 	case REG_CONFIG_GENERATION:	return atomic_load(&device->config_generation);
+	/* VirtIO 1.3, 4.2.2: of a region that isn't there it is -1, and a driver takes 0 for a region. */
+	case REG_SHM_LEN_LOW:
+	case REG_SHM_LEN_HIGH:		return device->legacy ? 0 : UINT32_MAX;
 	}
 	pthread_mutex_lock(&mmio->lock);
 	value = offset == REG_DEVICE_FEATURES ? half(device->features_offered, mmio->device_features_sel) :

@@ -127,6 +127,9 @@ START_TEST(a_slot_says_what_it_is)
 	ck_assert_uint_eq(in(VIRTIO_MMIO_VERSION), 2);
 	ck_assert_uint_eq(in(VIRTIO_MMIO_DEVICE_ID), VIRTIO_ID_RNG);
 	ck_assert_uint_eq(slot->size, 0x200);
+	out(VIRTIO_MMIO_SHM_SEL, 0);
+	ck_assert_uint_eq(in(VIRTIO_MMIO_SHM_LEN_LOW), UINT32_MAX);
+	ck_assert_uint_eq(in(VIRTIO_MMIO_SHM_LEN_HIGH), UINT32_MAX);
 	ck_assert_str_eq(slot->compatible, "virtio,mmio");
 	ck_assert_str_eq(slot->acpi_hid, "LNRO0005");
 	ck_assert_int_eq(slot->trigger, IRQ_EDGE);
