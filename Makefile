@@ -41,7 +41,8 @@ WARNINGS	:= -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototype
 		   -Wformat=2 -Wpointer-arith -Wno-gnu-variable-sized-type-not-at-end
 WERROR		?=
 OPT		?= -O2
-CPPFLAGS	+= -iquote . -Iinclude -I$(BUILD)/include -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
+CPPFLAGS	+= -iquote . -Iinclude -I$(BUILD)/include -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
+		   $(if $(STATIC),-DSTATIC_PROGRAM)
 CFLAGS		?= -g
 CFLAGS		+= -std=gnu11 $(OPT) $(WARNINGS) $(if $(WERROR),-Werror) -pthread -fno-strict-aliasing \
 		   -fvisibility=hidden -ffile-prefix-map=$(CURDIR)=.

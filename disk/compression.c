@@ -16,7 +16,7 @@ const struct disk_compression *disk_compression(unsigned int type)
 {
 	for (struct disk_compression_item *item = first_compression; item; item = item->next)
 		if (item->compression->type == type)
-			return item->compression;
+			return item->compression->load && item->compression->load() ? NULL : item->compression;
 	return NULL;
 }
 

@@ -8,6 +8,8 @@
 struct disk_compression {
 	const char *name;
 	unsigned int type;		/* qcow2's compression_type */
+	/** @load: the library that it needs; NULL where that is always there. Returns 0, -ENOENT. */
+	int (*load)(void);
 	/**
 	 * @expand: exactly @to_length bytes from at most @length; what follows them is no error
 	 * Returns 0, -EIO when that is not what the bytes hold, -ENOMEM.
@@ -25,7 +27,7 @@ struct disk_compression_item {
 	struct disk_compression_item *next;
 };
 void disk_compression_register(struct disk_compression_item *item);
-/** disk_compression() - that of @type, or NULL */
+/** disk_compression() - that of @type, or NULL: unknown, or its library isn't there */
 const struct disk_compression *disk_compression(unsigned int type);
 
 #define DISK_COMPRESSION(compression_)								\

@@ -166,7 +166,7 @@ int qcow2_create(struct disk_file *file, const struct image_options *options)
 		     layout_make(options, &layout);
 
 	if (!result && options->zstd && !disk_compression(1))
-		result = log_error(ENOTSUP, "disk '%s': this build has no zstd", options->path);
+		result = log_error(ENOTSUP, "disk '%s': zstd needs libzstd.so.1 (install libzstd1)", options->path);
 	if (result)
 		return result;
 	if (!file->block_device)

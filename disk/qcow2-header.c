@@ -147,8 +147,8 @@ static int header_check_features(struct qcow2 *q, const uint8_t *table, size_t l
 		return refuse(q, EINVAL, "compression type %u against its feature bit", q->compression_type);
 	q->compression = disk_compression(q->compression_type);
 	if (!q->compression)
-		return refuse(q, ENOTSUP, "compressed by %s, which this build can't expand",
-			      q->compression_type == 1 ? "zstd" : "an unknown method");
+		return refuse(q, ENOTSUP, "compressed by %s",
+			      q->compression_type == 1 ? "zstd, which needs libzstd.so.1 (install libzstd1)" : "an unknown method");
 	if ((q->incompatible & QCOW2_CORRUPT) && !read_only)
 		return refuse(q, EROFS, "marked corrupt: repair it (lkvm disk check --repair), or add ',ro'");
 	if ((q->incompatible & QCOW2_DATA_FILE) && !read_only)

@@ -4,6 +4,7 @@
  */
 #include <dlfcn.h>
 
+#include "kvm/library.h"
 #include "user.h"
 
 #define LIBRARY_NAME	"libslirp.so.0"
@@ -32,7 +33,7 @@ static void hear(void *handle)
 
 int slirp_library_load(struct slirp_library *library)
 {
-	const struct { void **at; const char *name; } functions[] = {
+	const struct library_function functions[] = {
 		{ (void **)&library->create, "slirp_new" },
 		{ (void **)&library->cleanup, "slirp_cleanup" },
 		{ (void **)&library->input, "slirp_input" },
@@ -41,15 +42,9 @@ int slirp_library_load(struct slirp_library *library)
 		{ (void **)&library->add_hostfwd, "slirp_add_hostfwd" },
 	};
 
-	library->handle = dlopen(LIBRARY_NAME, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-	if (!library->handle)
+	if (library_load(LIBRARY_NAME, functions, ARRAY_SIZE(functions), &library->handle))
 		return log_error(ENOENT, "option --network: mode=user needs " LIBRARY_NAME ", which can't be loaded: %s "
 				 "(install libslirp0)", dlerror());
-	for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {
-		*functions[i].at = dlsym(library->handle, functions[i].name);
-		if (!*functions[i].at)
-			return log_error(ENOENT, "option --network: " LIBRARY_NAME " has no %s", functions[i].name);
-	}
 	hear(library->handle);
 	return 0;
 }
