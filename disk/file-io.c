@@ -149,14 +149,16 @@ static int file_allocate(const struct disk_file *file, int mode, uint64_t offset
 	return result < 0 ? -errno : 0;
 }
 
+const uint8_t disk_zeroes[DISK_ZEROES_SIZE] __attribute__((aligned(4096)));
+
 /* Where nothing better is offered. */
 static int zero_by_writing(int fd, uint64_t offset, uint64_t length)
 {
-	static const char zeroes[65536] __attribute__((aligned(4096)));
 	int result = 0;
 
-	for (uint64_t done = 0; done < length && !result; done += sizeof(zeroes))
-		result = write_all(fd, offset + done, zeroes, (size_t)MIN(length - done, (uint64_t)sizeof(zeroes)));
+	for (uint64_t done = 0; done < length && !result; done += sizeof(disk_zeroes))
+		result = write_all(fd, offset + done, (const char *)disk_zeroes,
+				   (size_t)MIN(length - done, (uint64_t)sizeof(disk_zeroes)));
 	return result;
 }
 

@@ -221,17 +221,16 @@ static int write_segments(struct disk *disk, const struct disk_request *request)
 
 static int write_zeroes(struct disk *disk, const struct disk_request *request)
 {
-	static const uint8_t zeroes[65536];
 	uint64_t offset = request->offset, end = offset + request->length, part;
 	int result = 0;
 
 	for (; offset < end && !result; offset += part) {
 		bool done;
 
-		part = MIN(end - offset, (uint64_t)sizeof(zeroes));
+		part = MIN(end - offset, (uint64_t)sizeof(disk_zeroes));
 		result = disk_reads_as_zeroes(disk, offset, part, &done);
 		if (!result && !done)
-			result = disk->format->write(disk, offset, zeroes, (size_t)part);
+			result = disk->format->write(disk, offset, disk_zeroes, (size_t)part);
 	}
 	return result;
 }
