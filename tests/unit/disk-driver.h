@@ -5,16 +5,12 @@
 
 #include "tests/unit/board.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "disk/engine.h"
 #include "disk/file.h"
 #include "kvm/disk.h"
+#include "tests/unit/folder.h"
 
-static char driver_folder[64], driver_said[1024];
+static char driver_said[1024];
 static struct event_loop *driver_loop;
 static struct disk *driver_disk;
 
@@ -26,9 +22,7 @@ static void driver_keep_line(enum log_level level, const char *line)
 
 static void disk_driver_setup(void)
 {
-	strcpy(driver_folder, "/tmp/lkvm-test-image-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(driver_folder));
-	ck_assert_int_eq(chdir(driver_folder), 0);
+	folder_enter();
 	log_set_sink(driver_keep_line);
 	driver_said[0] = 0;
 	ck_assert_int_eq(event_loop_create(&driver_loop, "test"), 0);
@@ -60,8 +54,7 @@ static void disk_driver_teardown(void)
 	driver_close();
 	event_loop_destroy(driver_loop);
 	log_set_sink(NULL);
-	ck_assert_int_eq(chdir("/"), 0);
-	ck_assert_int_eq(shell("rm -rf '%s'", driver_folder), 0);
+	folder_leave();
 }
 
 /* "image,options"; opened but not attached. */

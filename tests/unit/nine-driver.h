@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A 9P2000.L client for tests of virtio-9p, on virtio-driver.h: messages are put into guest memory by hand, so that
- * they can be wrong. The share is the folder "in" of a temporary folder that also has the file "secret".
+ * they can be wrong. The share is "in" of folder_enter_shared().
  */
 #ifndef TESTS_UNIT_NINE_DRIVER_H
 #define TESTS_UNIT_NINE_DRIVER_H
 
-#include <fcntl.h>
-#include <ftw.h>
 #include <stdarg.h>
-#include <sys/stat.h>
 
+#include "tests/unit/folder.h"
 #include "tests/unit/virtio-driver.h"
 
 #define REQUEST		(RAM_BASE + 0x20000ULL)		/* a page a slot */
@@ -27,7 +25,6 @@ enum {
 };
 
 static struct kvm *kvm;
-static char top[32];
 
 /* ---- messages ---- */
 
@@ -165,26 +162,12 @@ static inline void walk_to(uint32_t number, const char *name)
 	ck_assert_uint_eq(reply_get(2), 1);
 }
 
-static inline void put_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	close(fd);
-}
-
 static inline void machine(const char *settings)
 {
 	char text[64];
 
 	log_set_sink(board_hush);
-	strcpy(top, "/tmp/lkvm-test-9p-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(top));
-	ck_assert_int_eq(chdir(top), 0);
-	ck_assert_int_eq(mkdir("in", 0755), 0);
-	put_file("secret", "secret");
-	put_file("in/file", "hello");
+	folder_enter_shared();
 	kvm = driver_machine();
 	snprintf(text, sizeof(text), "in,share%s", settings);
 	ck_assert_int_eq(config_set(kvm->config, "9p", text), 0);
@@ -194,20 +177,11 @@ static inline void machine(const char *settings)
 	session_start();
 }
 
-static inline int remove_one(const char *path, const struct stat *stat, int type, struct FTW *where)
-{
-	(void)stat;
-	(void)type;
-	(void)where;
-	return remove(path);
-}
-
 static inline void machine_end(void)
 {
 	board_destroy(kvm);
 	guest_ram_remove(&driver_ram);
-	ck_assert_int_eq(chdir("/"), 0);
-	nftw(top, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	folder_leave();
 	log_set_sink(NULL);
 }
 

@@ -486,9 +486,7 @@ static int init_named(const char *name)
 static void setup_options(void)
 {
 	log_set_sink(board_hush);
-	strcpy(top, "/tmp/lkvm-test-9p-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(top));
-	ck_assert_int_eq(chdir(top), 0);
+	folder_enter();
 	ck_assert_int_eq(mkdir("in", 0755), 0);
 	kvm = driver_machine();
 }

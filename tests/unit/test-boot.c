@@ -2,19 +2,14 @@
 /* Tests core/boot.c and core/boot-file.c: the command line, the files, and the kernel that is found. */
 #include "tests/unit/suite.h"
 
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-
 #include "kvm/arch.h"
 #include "kvm/boot.h"
 #include "kvm/log.h"
+#include "tests/unit/folder.h"
 
 #define RAM_BASE	0x80000000ULL
 #define RAM_SIZE	0x10000
 
-static char directory[] = "/tmp/lkvm-test-boot.XXXXXX";
 static char last_line[512];
 static struct boot_file file;
 
@@ -26,22 +21,16 @@ static void keep_line(enum log_level level, const char *line)
 
 static void setup(void)
 {
-	memcpy(directory + strlen(directory) - 6, "XXXXXX", 6);
-	ck_assert_ptr_nonnull(mkdtemp(directory));
-	ck_assert_int_eq(chdir(directory), 0);
+	folder_enter();
 	log_set_sink(keep_line);
 	file = (struct boot_file){ 0 };
 }
 
 static void teardown(void)
 {
-	char command[64];
-
 	boot_file_close(&file);
 	log_set_sink(NULL);
-	ck_assert_int_eq(chdir("/"), 0);
-	snprintf(command, sizeof(command), "rm -rf %s", directory);
-	ck_assert_int_eq(system(command), 0);
+	folder_leave();
 }
 
 static void write_file(const char *path, const void *bytes, size_t length)

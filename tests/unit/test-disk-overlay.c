@@ -8,7 +8,7 @@ static char text[4096];
 static void setup(void)
 {
 	disk_driver_setup();
-	ck_assert_int_eq(setenv("TMPDIR", driver_folder, 1), 0);
+	ck_assert_int_eq(setenv("TMPDIR", folder_path, 1), 0);
 	make_raw("a", MIB(6));
 	ck_assert_int_eq(shell("cp a before"), 0);
 	memset(text, 'x', sizeof(text));

@@ -2,13 +2,11 @@
 /* virtio/fs*.c with a real folder behind it: what clients ask for, and what hostile ones try. */
 #include "tests/unit/board.h"
 
-#include <fcntl.h>
-#include <ftw.h>
 #include <linux/fuse.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include "tests/unit/folder.h"
 #include "tests/unit/virtio-driver.h"
 
 #define REQUEST		(RAM_BASE + 0x20000ULL)
@@ -17,7 +15,6 @@
 #define ROOT		FUSE_ROOT_ID
 
 static struct kvm *kvm;
-static char top[32];
 
 /* ---- messages ---- */
 
@@ -163,26 +160,12 @@ static void assert_read(uint64_t node, uint64_t handle, const char *want)
 
 /* ---- the machine ---- */
 
-static void put_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	close(fd);
-}
-
 static void machine(const char *settings)
 {
 	char text[64];
 
 	log_set_sink(board_hush);
-	strcpy(top, "/tmp/lkvm-test-fs-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(top));
-	ck_assert_int_eq(chdir(top), 0);
-	ck_assert_int_eq(mkdir("in", 0755), 0);
-	put_file("secret", "secret");
-	put_file("in/file", "hello");
+	folder_enter_shared();
 	kvm = driver_machine();
 	snprintf(text, sizeof(text), "in,share%s", settings);
 	ck_assert_int_eq(config_set(kvm->config, "fs", text), 0);
@@ -211,14 +194,6 @@ static void setup_few(void)
 	setup();
 }
 
-static int remove_one(const char *path, const struct stat *stat, int type, struct FTW *where)
-{
-	(void)stat;
-	(void)type;
-	(void)where;
-	return remove(path);
-}
-
 static void teardown(void)
 {
 	struct stat stat_;
@@ -230,8 +205,7 @@ static void teardown(void)
 	ck_assert_int_lt(stat("made", &stat_), 0);
 	board_destroy(kvm);
 	guest_ram_remove(&driver_ram);
-	ck_assert_int_eq(chdir("/"), 0);
-	nftw(top, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	folder_leave();
 	log_set_sink(NULL);
 }
 

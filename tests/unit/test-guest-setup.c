@@ -7,23 +7,7 @@
 
 #include "guest/modules.h"
 #include "guest/setup.h"
-
-static char folder[] = "/tmp/lkvm-test-setup-XXXXXX";
-
-static void setup_folder(void)
-{
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-	ck_assert_int_eq(chdir(folder), 0);
-}
-
-static void remove_folder(void)
-{
-	char command[128];
-
-	ck_assert_int_eq(chdir("/"), 0);
-	snprintf(command, sizeof(command), "rm -rf %s", folder);
-	ck_assert_int_eq(system(command), 0);
-}
+#include "tests/unit/folder.h"
 
 static void make_file(const char *path, const char *text)
 {
@@ -97,7 +81,7 @@ START_TEST(modules_are_found_beside_the_kernel)
 	char dep[256], kernel[256], expected[256], *found;
 
 	snprintf(dep, sizeof(dep), "%s/modules.dep", layouts[_i].modules);
-	snprintf(kernel, sizeof(kernel), "%s/%s", folder, layouts[_i].kernel);
+	snprintf(kernel, sizeof(kernel), "%s/%s", folder_path, layouts[_i].kernel);
 	make_file(dep, "");
 	make_file(layouts[_i].kernel, "kernel");
 	if (layouts[_i].release_file)
@@ -107,7 +91,7 @@ START_TEST(modules_are_found_beside_the_kernel)
 		ck_assert_ptr_null(found);
 		return;
 	}
-	snprintf(expected, sizeof(expected), "%s/%s", folder, layouts[_i].found);
+	snprintf(expected, sizeof(expected), "%s/%s", folder_path, layouts[_i].found);
 	ck_assert_ptr_nonnull(found);
 	ck_assert_str_eq(found, expected);
 	free(found);
@@ -192,7 +176,7 @@ START_TEST(the_image_has_init_modules_and_setup)
 	ck_assert_ptr_nonnull(file);
 	for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)
 		ck_assert_msg(has_record(file, size, records[i]), "expected the record '%s', seen none", records[i]);
-	snprintf(cwd, sizeof(cwd), "cwd %s", folder);
+	snprintf(cwd, sizeof(cwd), "cwd %s", folder_path);
 	ck_assert(has_record(file, size, cwd));
 	ck_assert(!has_record(file, size, "env SSH_AUTH_SOCK=/run/x"));
 	free(image);
@@ -212,7 +196,7 @@ END_TEST
 
 static void add_tests(Suite *suite)
 {
-	TCase *tests = suite_case(suite, "guest-setup", setup_folder, remove_folder);
+	TCase *tests = suite_case(suite, "guest-setup", folder_enter, folder_leave);
 
 	tcase_add_test(tests, modules_stand_behind_what_they_need_and_once);
 	tcase_add_test(tests, a_folder_without_modules_dep_is_refused);

@@ -8,39 +8,14 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "kvm/net.h"
-#include "tests/unit/virtio-driver.h"
+#include "tests/unit/net-driver.h"
 
-#define FRAME		(RAM_BASE + 0x30000)
-#define BUFFERS		RAM_SECOND
-#define HEADER_SIZE	sizeof(struct virtio_net_hdr_v1)
 #define FRAME_SIZE	1000u
 
-static struct kvm *kvm;
-static char said[256], folder[32], path[64];
+static char folder[32], path[64];
 static int peer = -1;
 
 /* ---- what is refused ---- */
-
-static void hear(enum log_level level, const char *line)
-{
-	(void)level;
-	snprintf(said, sizeof(said), "%s", line);
-}
-
-static void refused(const char *network, int error, const char *why)
-{
-	struct board_pick pick = { .name = "networks_init" };
-
-	kvm = board_create();
-	ck_assert_int_eq(config_set(kvm->config, "network", network), 0);
-	init_for_each(board_pick_item, &pick);
-	log_set_sink(hear);
-	ck_assert_int_eq(pick.item->init(kvm), -error);
-	log_set_sink(NULL);
-	ck_assert_msg(strstr(said, why) != NULL, "%s: '%s' has no '%s'", network, said, why);
-	board_destroy(kvm);
-}
 
 static const char *with_path(const char *before, const char *behind)
 {
@@ -78,22 +53,22 @@ START_TEST(wrong_options_are_refused)
 {
 	int fd;
 
-	refused("mode=stream", EUSAGE, "wants either unix=PATH or fd=N");
-	refused("mode=stream,unix=/a,fd=3", EUSAGE, "wants either unix=PATH or fd=N");
-	refused("mode=stream,unix=", EUSAGE, "no path of");
-	refused("mode=stream,fd=x", EUSAGE, "no descriptor");
-	refused("mode=stream,fd=3,server=on", EUSAGE, "server=on goes with unix=");
-	refused("mode=stream,fd=9999", EBADF, "fd=9999");
-	refused("mode=stream,fd=0", ENOTSOCK, "fd=0");
-	refused(with_path("mode=stream,unix=", ""), ENOENT, "nobody listens there");
-	refused("mode=stream,unix=/no/such/folder,server=on", ENOENT, "can't make the socket");
+	net_refused("mode=stream", EUSAGE, "wants either unix=PATH or fd=N");
+	net_refused("mode=stream,unix=/a,fd=3", EUSAGE, "wants either unix=PATH or fd=N");
+	net_refused("mode=stream,unix=", EUSAGE, "no path of");
+	net_refused("mode=stream,fd=x", EUSAGE, "no descriptor");
+	net_refused("mode=stream,fd=3,server=on", EUSAGE, "server=on goes with unix=");
+	net_refused("mode=stream,fd=9999", EBADF, "fd=9999");
+	net_refused("mode=stream,fd=0", ENOTSOCK, "fd=0");
+	net_refused(with_path("mode=stream,unix=", ""), ENOENT, "nobody listens there");
+	net_refused("mode=stream,unix=/no/such/folder,server=on", ENOENT, "can't make the socket");
 	fd = listen_at_path();
-	refused(with_path("mode=stream,unix=", ",server=on"), EADDRINUSE, "somebody listens there");
+	net_refused(with_path("mode=stream,unix=", ",server=on"), EADDRINUSE, "somebody listens there");
 	close(fd);
-	refused(with_path("mode=stream,unix=", ""), ECONNREFUSED, "nobody listens there");
+	net_refused(with_path("mode=stream,unix=", ""), ECONNREFUSED, "nobody listens there");
 	unlink(path);
 	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-	refused(with_path("mode=stream,unix=", ",server=on"), EADDRINUSE, "no socket");
+	net_refused(with_path("mode=stream,unix=", ",server=on"), EADDRINUSE, "no socket");
 }
 END_TEST
 
@@ -102,10 +77,7 @@ END_TEST
 static void machine(const char *network)
 {
 	log_set_sink(board_hush);
-	kvm = driver_machine();
-	ck_assert_int_eq(config_set(kvm->config, "network", network), 0);
-	board_add(kvm, "networks_init");
-	board_add(kvm, "net_init");
+	net_machine(network);
 	driver_start(BIT(VIRTIO_NET_F_CTRL_VQ), 2);
 }
 
@@ -144,11 +116,6 @@ static bool link_is_up(void)
 static bool link_is_down(void)
 {
 	return link_is(false);
-}
-
-static bool frame_arrived(void)
-{
-	return ring_used_index(&driver_rings[0]) != 0;
 }
 
 static bool frame_left(void)
@@ -204,7 +171,7 @@ START_TEST(frames_come_in_whatever_their_pieces)
 	offer_buffer();
 	for (size_t i = 0; i < sizeof(record); i += i < 6 ? 1 : 333)
 		ck_assert_int_gt(send(peer, record + i, i < 6 ? 1 : MIN((size_t)333, sizeof(record) - i), 0), 0);
-	ck_assert_msg(driver_wait(kvm, frame_arrived), "no frame within 10 s");
+	ck_assert_msg(driver_wait(kvm, net_frame_arrived), "no frame within 10 s");
 	ck_assert_uint_eq(driver_used_length(0, 0), HEADER_SIZE + FRAME_SIZE);
 	ck_assert_int_eq(memory_read(driver_ram.space, gpa(BUFFERS + HEADER_SIZE), seen, FRAME_SIZE), 0);
 	ck_assert_mem_eq(seen, record + 4, FRAME_SIZE);
@@ -247,7 +214,7 @@ START_TEST(a_peer_that_floods_fills_its_own_socket)
 	while (send(peer, record, sizeof(record), MSG_DONTWAIT) > 0)
 		ck_assert_uint_lt(++sent, 100000);
 	offer_buffer();
-	ck_assert_msg(driver_wait(kvm, frame_arrived), "no frame within 10 s");
+	ck_assert_msg(driver_wait(kvm, net_frame_arrived), "no frame within 10 s");
 	ck_assert_uint_eq(driver_used_length(0, 0), HEADER_SIZE + FRAME_SIZE);
 }
 END_TEST
@@ -255,12 +222,13 @@ END_TEST
 START_TEST(a_peer_that_sends_no_frames_is_disconnected)
 {
 	static const uint8_t garbage[][4] = { { 0, 0, 0, 0 }, { 0xff, 0xff, 0xff, 0xff }, { 0, 1, 0, 0x12 } };
+	uint8_t byte;
 
 	offer_buffer();
 	ck_assert(link_is(true));
 	ck_assert_int_eq(send(peer, garbage[_i], 4, 0), 4);
 	ck_assert(driver_wait(kvm, link_is_down));
-	ck_assert_uint_eq(recv(peer, said, 1, MSG_WAITALL), 0);
+	ck_assert_uint_eq(recv(peer, &byte, 1, MSG_WAITALL), 0);
 	/* A guest that sends on sends nowhere. */
 	driver_offer(1, 0, &(struct driver_buffer){ FRAME, HEADER_SIZE + FRAME_SIZE, false }, 1);
 	driver_kick(kvm, 1);
@@ -308,7 +276,7 @@ START_TEST(a_server_takes_one_peer_after_another)
 	put_frame(record);
 	offer_buffer();
 	ck_assert_int_eq(send(peer, record, sizeof(record), 0), sizeof(record));
-	ck_assert(driver_wait(kvm, frame_arrived));
+	ck_assert(driver_wait(kvm, net_frame_arrived));
 	close(peer);
 	peer = next;
 	for (unsigned int i = 0; i < 1000 && recv(peer, seen, sizeof(seen), MSG_DONTWAIT) < 0; i++) {

@@ -9,61 +9,30 @@
 #include <sched.h>
 
 #define DRIVER_RINGS	5
-#include "kvm/net.h"
-#include "tests/unit/virtio-driver.h"
+#include "tests/unit/net-driver.h"
 
-#define FRAME		(RAM_BASE + 0x30000)
-#define BUFFERS		RAM_SECOND
-#define HEADER_SIZE	sizeof(struct virtio_net_hdr_v1)
 #define OUR_TYPE	0x88b5		/* for experiments: the host's own frames are of others */
 
-static struct kvm *kvm;
-static char said[256];
 static int wire;
-
-static void hear(enum log_level level, const char *line)
-{
-	(void)level;
-	snprintf(said, sizeof(said), "%s", line);
-}
-
-static int make_networks(const char *network)
-{
-	struct board_pick pick = { .name = "networks_init" };
-
-	kvm = board_create();
-	ck_assert_int_eq(config_set(kvm->config, "network", network), 0);
-	init_for_each(board_pick_item, &pick);
-	return pick.item->init(kvm);
-}
-
-static void refused(const char *network, int error, const char *why)
-{
-	log_set_sink(hear);
-	ck_assert_int_eq(make_networks(network), -error);
-	log_set_sink(NULL);
-	ck_assert_msg(strstr(said, why) != NULL, "%s: '%s' has no '%s'", network, said, why);
-	board_destroy(kvm);
-}
 
 START_TEST(wrong_options_are_refused)
 {
-	refused("mode=tap,tapif=", EUSAGE, "no name of an interface");
-	refused("mode=tap,tapif=sixteencharacter", EUSAGE, "no name of an interface");
-	refused("mode=tap,bridge=", EUSAGE, "no name of a bridge");
-	refused("mode=tap,tapif=tap0,fd=3", EUSAGE, "two interfaces");
-	refused("mode=tap,fd=three", EUSAGE, "no descriptor");
-	refused("mode=tap,fd=9999", EBADF, "fd=9999");
-	refused("mode=tap,fd=0", EINVAL, "fd=0 is no tap interface");
-	refused("mode=tap,hostfwd=tcp::1-:1", EUSAGE, "hostfwd");
+	net_refused("mode=tap,tapif=", EUSAGE, "no name of an interface");
+	net_refused("mode=tap,tapif=sixteencharacter", EUSAGE, "no name of an interface");
+	net_refused("mode=tap,bridge=", EUSAGE, "no name of a bridge");
+	net_refused("mode=tap,tapif=tap0,fd=3", EUSAGE, "two interfaces");
+	net_refused("mode=tap,fd=three", EUSAGE, "no descriptor");
+	net_refused("mode=tap,fd=9999", EBADF, "fd=9999");
+	net_refused("mode=tap,fd=0", EINVAL, "fd=0 is no tap interface");
+	net_refused("mode=tap,hostfwd=tcp::1-:1", EUSAGE, "hostfwd");
 }
 END_TEST
 
 START_TEST(scripts_that_fail_are_said_to)
 {
-	refused("mode=tap,script=/bin/false", EIO, "'/bin/false' failed for tap0 (status 1)");
-	refused("mode=tap,script=/no/such", ENOENT, "'/no/such'");
-	refused("mode=tap,bridge=nosuch0", ENODEV, "bridge=nosuch0");
+	net_refused("mode=tap,script=/bin/false", EIO, "'/bin/false' failed for tap0 (status 1)");
+	net_refused("mode=tap,script=/no/such", ENOENT, "'/no/such'");
+	net_refused("mode=tap,bridge=nosuch0", ENODEV, "bridge=nosuch0");
 }
 END_TEST
 
@@ -73,10 +42,7 @@ static void machine(const char *network, unsigned int queues)
 {
 	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(OUR_TYPE) };
 
-	kvm = driver_machine();
-	ck_assert_int_eq(config_set(kvm->config, "network", network), 0);
-	board_add(kvm, "networks_init");
-	board_add(kvm, "net_init");
+	net_machine(network);
 	driver_start(0, queues);
 	wire = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(OUR_TYPE));
 	ck_assert_int_ge(wire, 0);
@@ -113,11 +79,6 @@ static void make_frame(uint8_t *frame, size_t length)
 	frame[13] = OUR_TYPE & 0xff;
 }
 
-static bool frame_arrived(void)
-{
-	return ring_used_index(&driver_rings[0]) != 0;
-}
-
 START_TEST(frames_go_out_and_come_in)
 {
 	static const struct virtio_net_hdr_v1 header;
@@ -134,7 +95,7 @@ START_TEST(frames_go_out_and_come_in)
 	driver_offer(0, 0, &(struct driver_buffer){ BUFFERS, 1600, true }, 1);
 	driver_kick(kvm, 0);
 	ck_assert_int_eq(send(wire, frame, sizeof(frame), 0), sizeof(frame));
-	ck_assert_msg(driver_wait(kvm, frame_arrived), "no frame within 10 s");
+	ck_assert_msg(driver_wait(kvm, net_frame_arrived), "no frame within 10 s");
 	ck_assert_uint_eq(driver_used_length(0, 0), HEADER_SIZE + sizeof(frame));
 	ck_assert_int_eq(memory_read(driver_ram.space, gpa(BUFFERS + HEADER_SIZE), seen, sizeof(frame)), 0);
 	ck_assert_mem_eq(seen, frame, sizeof(frame));
@@ -154,7 +115,7 @@ START_TEST(what_came_before_the_driver_is_dropped)
 	driver_offer(0, 0, &(struct driver_buffer){ BUFFERS, 1600, true }, 1);
 	driver_kick(kvm, 0);
 	ck_assert_int_eq(send(wire, frame, sizeof(frame), 0), sizeof(frame));
-	ck_assert_msg(driver_wait(kvm, frame_arrived), "no frame within 10 s");
+	ck_assert_msg(driver_wait(kvm, net_frame_arrived), "no frame within 10 s");
 	ck_assert_uint_eq(driver_peek(BUFFERS + HEADER_SIZE + 20), 77);
 }
 END_TEST
@@ -169,7 +130,7 @@ START_TEST(a_flood_is_dropped_by_the_host_while_the_guest_has_no_buffers)
 			ck_assert_int_eq(errno, ENOBUFS);
 	driver_offer(0, 0, &(struct driver_buffer){ BUFFERS, 1600, true }, 1);
 	driver_kick(kvm, 0);
-	ck_assert_msg(driver_wait(kvm, frame_arrived), "no frame within 10 s");
+	ck_assert_msg(driver_wait(kvm, net_frame_arrived), "no frame within 10 s");
 }
 END_TEST
 

@@ -5,56 +5,23 @@
 #include <arpa/inet.h>
 #include <dlfcn.h>
 
-#include "kvm/net.h"
-#include "tests/unit/virtio-driver.h"
-
-#define FRAME		(RAM_BASE + 0x30000)
-#define BUFFERS		RAM_SECOND
-#define HEADER_SIZE	sizeof(struct virtio_net_hdr_v1)
-
-static struct kvm *kvm;
-static char said[256];
-
-static void hear(enum log_level level, const char *line)
-{
-	(void)level;
-	snprintf(said, sizeof(said), "%s", line);
-}
-
-static int make_networks(const char *network)
-{
-	struct board_pick pick = { .name = "networks_init" };
-
-	kvm = board_create();
-	ck_assert_int_eq(config_set(kvm->config, "network", network), 0);
-	init_for_each(board_pick_item, &pick);
-	return pick.item->init(kvm);
-}
-
-static void refused(const char *network, int error, const char *why)
-{
-	log_set_sink(hear);
-	ck_assert_int_eq(make_networks(network), -error);
-	log_set_sink(NULL);
-	ck_assert_msg(strstr(said, why) != NULL, "%s: '%s' has no '%s'", network, said, why);
-	board_destroy(kvm);
-}
+#include "tests/unit/net-driver.h"
 
 START_TEST(wrong_options_are_refused)
 {
-	refused("user,hostfwd=22-22", EUSAGE, "no protocol");
-	refused("user,hostfwd=sctp::22-:22", EUSAGE, "no protocol");
-	refused("user,hostfwd=tcp::2222", EUSAGE, "leads nowhere");
-	refused("user,hostfwd=tcp::0-:22", EUSAGE, "no address and port of the host");
-	refused("user,hostfwd=tcp:300.0.0.1:2222-:22", EUSAGE, "no address and port of the host");
-	refused("user,hostfwd=tcp::65536-:22", EUSAGE, "no address and port of the host");
-	refused("user,hostfwd=tcp::2222-:", EUSAGE, "no address and port of the guest");
-	refused("user,hostfwd=tcp::2222-22", EUSAGE, "no address and port of the guest");
-	refused("user,hostfwd", EUSAGE, "no protocol");
-	refused("user,guest_ip=10.0.0.2", EUSAGE, "not two addresses of one network");
-	refused("user,guest_ip=192.168.33.1", EUSAGE, "not two addresses of one network");
-	refused("user,restrict=maybe", EUSAGE, "restrict");
-	refused("user,tapif=tap0", EUSAGE, "tapif");
+	net_refused("user,hostfwd=22-22", EUSAGE, "no protocol");
+	net_refused("user,hostfwd=sctp::22-:22", EUSAGE, "no protocol");
+	net_refused("user,hostfwd=tcp::2222", EUSAGE, "leads nowhere");
+	net_refused("user,hostfwd=tcp::0-:22", EUSAGE, "no address and port of the host");
+	net_refused("user,hostfwd=tcp:300.0.0.1:2222-:22", EUSAGE, "no address and port of the host");
+	net_refused("user,hostfwd=tcp::65536-:22", EUSAGE, "no address and port of the host");
+	net_refused("user,hostfwd=tcp::2222-:", EUSAGE, "no address and port of the guest");
+	net_refused("user,hostfwd=tcp::2222-22", EUSAGE, "no address and port of the guest");
+	net_refused("user,hostfwd", EUSAGE, "no protocol");
+	net_refused("user,guest_ip=10.0.0.2", EUSAGE, "not two addresses of one network");
+	net_refused("user,guest_ip=192.168.33.1", EUSAGE, "not two addresses of one network");
+	net_refused("user,restrict=maybe", EUSAGE, "restrict");
+	net_refused("user,tapif=tap0", EUSAGE, "tapif");
 }
 END_TEST
 
@@ -69,15 +36,10 @@ START_TEST(a_port_that_is_taken_is_said_to_be)
 	ck_assert_int_eq(listen(fd, 1), 0);
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &length), 0);
 	snprintf(network, sizeof(network), "user,hostfwd=tcp::%u-:22", ntohs(address.sin_port));
-	refused(network, EADDRINUSE, "can't listen on 127.0.0.1");
+	net_refused(network, EADDRINUSE, "can't listen on 127.0.0.1");
 	close(fd);
 }
 END_TEST
-
-static bool frame_arrived(void)
-{
-	return ring_used_index(&driver_rings[0]) != 0;
-}
 
 /* Who has 192.168.33.1? */
 static const uint8_t question[] = {
@@ -101,7 +63,7 @@ static void expect_answer(void)
 {
 	uint8_t answer[42];
 
-	ck_assert_msg(driver_wait(kvm, frame_arrived), "no answer within 10 s");
+	ck_assert_msg(driver_wait(kvm, net_frame_arrived), "no answer within 10 s");
 	ck_assert_int_eq(memory_read(driver_ram.space, gpa(BUFFERS + HEADER_SIZE), answer, sizeof(answer)), 0);
 	ck_assert_mem_eq(answer, question + 6, 6);
 	ck_assert_uint_eq(answer[21], 2);
@@ -110,11 +72,7 @@ static void expect_answer(void)
 
 static void machine(const char *network)
 {
-	kvm = driver_machine();
-	if (network)
-		ck_assert_int_eq(config_set(kvm->config, "network", network), 0);
-	board_add(kvm, "networks_init");
-	board_add(kvm, "net_init");
+	net_machine(network);
 	driver_start(BIT(VIRTIO_NET_F_CTRL_VQ), 2);
 }
 

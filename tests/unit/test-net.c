@@ -6,22 +6,18 @@
 
 #define DRIVER_RINGS	5
 #include "control/control-internal.h"
-#include "kvm/net.h"
-#include "tests/unit/virtio-driver.h"
+#include "tests/unit/net-driver.h"
 
 #define RX		0
 #define TX		1
 #define CTRL		2		/* with one pair; 4 with two */
-#define HEADER		(RAM_BASE + 0x30000)
+#define HEADER		FRAME
 #define DATA		(RAM_BASE + 0x31000)
 #define ACK		(RAM_BASE + 0x30800)
-#define BUFFERS		RAM_SECOND
-#define HEADER_SIZE	sizeof(struct virtio_net_hdr_v1)
 #define FRAME_SIZE	1000u
 #define OFFLOADS	(BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) | \
 			 BIT(VIRTIO_NET_F_HOST_USO) | BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO4))
 
-static struct kvm *kvm;
 static const uint8_t our_mac[6] = { 0x02, 0x15, 0x15, 1, 2, 3 };
 
 /* ---- a back end: what it got, and what it gives ---- */
@@ -125,10 +121,7 @@ NET_BACKEND(fake_type);
 static void machine(const char *network)
 {
 	log_set_sink(board_hush);
-	kvm = driver_machine();
-	ck_assert_int_eq(config_set(kvm->config, "network", network), 0);
-	board_add(kvm, "networks_init");
-	board_add(kvm, "net_init");
+	net_machine(network);
 }
 
 static void setup(void)
@@ -772,46 +765,24 @@ END_TEST
 
 /* ---- what -n says ---- */
 
-static char said[256];
-
-static void hear(enum log_level level, const char *line)
-{
-	(void)level;
-	snprintf(said, sizeof(said), "%s", line);
-}
-
-static void refused(const char *network, const char *why)
-{
-	struct board_pick pick = { .name = "networks_init" };
-
-	kvm = board_create();
-	ck_assert_int_eq(config_set(kvm->config, "network", network), 0);
-	init_for_each(board_pick_item, &pick);
-	log_set_sink(hear);
-	ck_assert_int_eq(pick.item->init(kvm), -EUSAGE);
-	log_set_sink(NULL);
-	ck_assert_msg(strstr(said, why) != NULL, "%s: '%s' has no '%s'", network, said, why);
-	board_destroy(kvm);
-}
-
 START_TEST(wrong_networks_are_refused)
 {
-	refused("mode=nosuch", "no mode is called 'nosuch'");
-	refused("mode=test,colour=red", "colour");
-	refused("mode=none,guest_mac=02:15:15:01:02:03", "guest_mac");
-	refused("mode=test,guest_mac=03:15:15:01:02:03", "guest_mac=03:15:15:01:02:03 is no MAC address");
-	refused("mode=test,guest_mac=02:15:15:01:02", "no MAC address");
-	refused("mode=test,guest_mac=02:15:15:01:02:03:04", "no MAC address");
-	refused("mode=test,guest_mac=02:15:15:01:02:0", "no MAC address");
-	refused("mode=test,guest_mac=02:15:15:01:02:0g", "no MAC address");
-	refused("mode=test,mtu=67", "mtu=67 is not between");
-	refused("mode=test,mtu=65536", "mtu=65536 is not between");
-	refused("mode=test,mq=17", "mq=17 is no number of queue pairs");
-	refused("mode=test,mq=x", "mq=x is no number");
-	refused("mode=test,vhost=1", "vhost=1 is not built yet");
-	refused("mode=test,trans=usb", "trans=usb is no transport");
-	refused("mode=test,host_ip=1.2.3", "host_ip=1.2.3 is no IPv4 address");
-	refused("mode=vhost-user", "not built yet");
+	net_refused("mode=nosuch", EUSAGE, "no mode is called 'nosuch'");
+	net_refused("mode=test,colour=red", EUSAGE, "colour");
+	net_refused("mode=none,guest_mac=02:15:15:01:02:03", EUSAGE, "guest_mac");
+	net_refused("mode=test,guest_mac=03:15:15:01:02:03", EUSAGE, "guest_mac=03:15:15:01:02:03 is no MAC address");
+	net_refused("mode=test,guest_mac=02:15:15:01:02", EUSAGE, "no MAC address");
+	net_refused("mode=test,guest_mac=02:15:15:01:02:03:04", EUSAGE, "no MAC address");
+	net_refused("mode=test,guest_mac=02:15:15:01:02:0", EUSAGE, "no MAC address");
+	net_refused("mode=test,guest_mac=02:15:15:01:02:0g", EUSAGE, "no MAC address");
+	net_refused("mode=test,mtu=67", EUSAGE, "mtu=67 is not between");
+	net_refused("mode=test,mtu=65536", EUSAGE, "mtu=65536 is not between");
+	net_refused("mode=test,mq=17", EUSAGE, "mq=17 is no number of queue pairs");
+	net_refused("mode=test,mq=x", EUSAGE, "mq=x is no number");
+	net_refused("mode=test,vhost=1", EUSAGE, "vhost=1 is not built yet");
+	net_refused("mode=test,trans=usb", EUSAGE, "trans=usb is no transport");
+	net_refused("mode=test,host_ip=1.2.3", EUSAGE, "host_ip=1.2.3 is no IPv4 address");
+	net_refused("mode=vhost-user", EUSAGE, "not built yet");
 }
 END_TEST
 

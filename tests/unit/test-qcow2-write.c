@@ -155,7 +155,7 @@ static void verify(const char *what)
 	unlink("model");
 	file_poke("model", 0, model, DISK_BYTES);
 	status = shell("qemu-img check top.qcow2 >check.log 2>&1");
-	ck_assert_msg(!status, "%s: qemu-img check: %d: %s", what, status, (shell("head -5 %s/check.log >&2", driver_folder), ""));
+	ck_assert_msg(!status, "%s: qemu-img check: %d: %s", what, status, (shell("head -5 %s/check.log >&2", folder_path), ""));
 	ck_assert_msg(!shell("qemu-img compare -f raw -F qcow2 model top.qcow2 >check.log 2>&1"), "%s: qemu-img compare", what);
 }
 

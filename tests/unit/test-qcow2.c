@@ -393,7 +393,7 @@ START_TEST(a_guessed_image_leads_no_further_than_its_folder)
 	small_image_write("secret");
 	small_image_write("in2/secret");
 	small_image_write("in/deep/fine");
-	snprintf(outside, sizeof(outside), "%s/secret", driver_folder);
+	snprintf(outside, sizeof(outside), "%s/secret", folder_path);
 	ck_assert_int_eq(symlink("../secret", "in/link"), 0);
 	static const char *const names[] = { "../secret", NULL, "link", "deep/../../secret", "../in2/secret" };
 

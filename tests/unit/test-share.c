@@ -2,12 +2,9 @@
 /* share/: a folder of the host, and attempts to leave it. */
 #include "tests/unit/suite.h"
 
-#include <fcntl.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -15,8 +12,8 @@
 #include "kvm/log.h"
 #include "kvm/option.h"
 #include "kvm/share.h"
+#include "tests/unit/folder.h"
 
-static char top[32];			/* has the folder "in", which is shared, and the file "secret" */
 static struct share *share;
 static struct share_node *root;
 static const struct share_owner self;
@@ -25,15 +22,6 @@ static void hush(enum log_level level, const char *line)
 {
 	(void)level;
 	(void)line;
-}
-
-static void put_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	close(fd);
 }
 
 static void open_share(const char *settings)
@@ -51,13 +39,8 @@ static void open_share(const char *settings)
 static void folder_make(void)
 {
 	log_set_sink(hush);
-	strcpy(top, "/tmp/lkvm-test-share-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(top));
-	ck_assert_int_eq(chdir(top), 0);
-	ck_assert_int_eq(mkdir("in", 0755), 0);
+	folder_enter_shared();
 	ck_assert_int_eq(mkdir("in/sub", 0755), 0);
-	put_file("secret", "secret");
-	put_file("in/file", "hello");
 	share_thread_enter();
 }
 
@@ -67,22 +50,13 @@ static void setup(void)
 	open_share("");
 }
 
-static int remove_one(const char *path, const struct stat *stat, int type, struct FTW *where)
-{
-	(void)stat;
-	(void)type;
-	(void)where;
-	return remove(path);
-}
-
 static void teardown(void)
 {
 	share_node_put(root);
 	share_close(share);
 	root = NULL;
 	share = NULL;
-	ck_assert_int_eq(chdir("/"), 0);
-	nftw(top, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	folder_leave();
 	log_set_sink(NULL);
 }
 
@@ -151,7 +125,7 @@ START_TEST(no_path_leads_out)
 {
 	struct share_node *node;
 
-	ck_assert_int_eq(symlink(top, "in/away"), 0);
+	ck_assert_int_eq(symlink(folder_path, "in/away"), 0);
 	ck_assert_int_eq(symlink("..", "in/up"), 0);
 	ck_assert_int_eq(symlink("../..", "in/sub/up2"), 0);
 	if (strcmp(ways_out[_i], "away") == 0) {
@@ -175,7 +149,7 @@ START_TEST(a_symlink_is_a_node_that_nothing_goes_through)
 	struct share_node *link, *node;
 	char target[PATH_MAX];
 
-	ck_assert_int_eq(symlink(top, "in/away"), 0);
+	ck_assert_int_eq(symlink(folder_path, "in/away"), 0);
 	link = look("away");
 	ck_assert_int_eq(share_lookup(share, link, "secret", &node), -ENOTDIR);
 	ck_assert_int_eq(share_file_open(share, link, O_RDONLY), -ELOOP);
@@ -183,8 +157,8 @@ START_TEST(a_symlink_is_a_node_that_nothing_goes_through)
 	ck_assert_int_lt(share_mkdir(share, link, "new", 0755, self, &node), 0);
 	ck_assert_int_lt(share_unlink(share, link, "secret", false), 0);
 	ck_assert_int_lt(share_rename(share, root, "file", link, "taken", 0), 0);
-	ck_assert_int_eq(share_readlink(share, link, target, sizeof(target)), (int)strlen(top));
-	ck_assert_str_eq(target, top);
+	ck_assert_int_eq(share_readlink(share, link, target, sizeof(target)), (int)strlen(folder_path));
+	ck_assert_str_eq(target, folder_path);
 	share_node_put(link);
 }
 END_TEST
@@ -294,7 +268,7 @@ static void race_try(struct share_node *sub, struct share_node *outside, struct 
 START_TEST(no_race_of_renames_leads_out)
 {
 	int out_fd = open(".", O_PATH | O_CLOEXEC);
-	struct share_options options = { .path = top };
+	struct share_options options = { .path = folder_path };
 	struct share_node *sub = look("sub"), *outside, *secret;
 	struct share *outer;
 	pthread_t thread;
@@ -304,7 +278,7 @@ START_TEST(no_race_of_renames_leads_out)
 	ck_assert_int_eq(share_at(outer, "secret", &secret), 0);
 	ck_assert_int_eq(mkdir("in/turn", 0755), 0);
 	put_file("in/turn/secret", "harmless");
-	ck_assert_int_eq(symlink(top, "in/link"), 0);
+	ck_assert_int_eq(symlink(folder_path, "in/link"), 0);
 	ck_assert_int_eq(pthread_create(&thread, NULL, race_thread, NULL), 0);
 	for (unsigned int i = 0; i < 5000; i++)
 		race_try(sub, outside, secret);
