@@ -107,6 +107,14 @@ static void console_config_read(struct virtio_device *device, size_t offset, voi
 	memcpy(buffer, (char *)&config + offset, size);
 }
 
+/* Linux, without F_MULTIPORT, looks at the size only when it is told of a change. */
+static int console_start(struct virtio_device *device)
+{
+	if (atomic_load(&container_of(device, struct console, device)->size))
+		virtio_config_changed(device);
+	return 0;
+}
+
 static void console_reset(struct virtio_device *device)
 {
 	panic_watch_reset(&container_of(device, struct console, device)->watch);
@@ -121,6 +129,7 @@ static const struct virtio_device_ops console_ops = {
 	.config_size	= sizeof(struct virtio_console_config),
 	.handle_queue	= console_handle_queue,
 	.config_read	= console_config_read,
+	.start		= console_start,
 	.reset		= console_reset,
 };
 

@@ -3,6 +3,9 @@
 #include "tests/unit/board.h"
 
 #include <fcntl.h>
+#include <linux/virtio_console.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "kvm/terminal.h"
@@ -15,27 +18,44 @@
 static struct kvm *kvm;
 static int input, output;		/* our ends of the terminal's pipes */
 
-/* Terminal 0 is standard input and output: pipes of ours while it is opened. */
-static void setup(void)
+/* Terminal 0 is standard input and output: @from and @to while it is opened. */
+static void machine(int from, int to)
 {
-	int in[2], out[2], saved[2] = { dup(0), dup(1) };
-
 	log_set_sink(board_hush);
-	ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
-	ck_assert_int_eq(pipe2(out, O_CLOEXEC | O_NONBLOCK), 0);
-	dup2(in[0], 0);
-	dup2(out[1], 1);
-	close(in[0]);
-	close(out[1]);
-	input = in[1];
-	output = out[0];
+	dup2(from, 0);
+	dup2(to, 1);
+	close(from);
+	close(to);
 	kvm = driver_machine();
 	ck_assert_int_eq(config_set(kvm->config, "console", "virtio"), 0);
 	board_add(kvm, "terminals_init");
 	board_add(kvm, "console_init");
+}
+
+static void setup(void)
+{
+	int in[2], out[2];
+
+	ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(out, O_CLOEXEC | O_NONBLOCK), 0);
+	input = in[1];
+	output = out[0];
+	machine(in[0], out[1]);
 	driver_start(0, 2);
-	close(saved[0]);
-	close(saved[1]);
+}
+
+static void setup_tty(void)
+{
+	const struct winsize size = { .ws_col = 77, .ws_row = 33 };
+
+	input = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	ck_assert_int_ge(input, 0);
+	ck_assert_int_eq(unlockpt(input), 0);
+	ck_assert_int_eq(ioctl(input, TIOCSWINSZ, &size), 0);
+	output = dup(input);
+	machine(open(ptsname(input), O_RDWR | O_NOCTTY | O_CLOEXEC), open(ptsname(input), O_RDWR | O_NOCTTY | O_CLOEXEC));
+	atomic_store(&driver_config_interrupts, 0);
+	driver_start(BIT(VIRTIO_CONSOLE_F_SIZE), 2);
 }
 
 static void teardown(void)
@@ -158,6 +178,21 @@ START_TEST(buffers_that_point_the_wrong_way_move_nothing)
 }
 END_TEST
 
+static bool size_was_told(void)
+{
+	return atomic_load(&driver_config_interrupts) != 0;
+}
+
+START_TEST(a_driver_is_told_of_the_size_when_it_starts)
+{
+	uint8_t size[4];
+
+	ck_assert(driver_wait(kvm, size_was_told));
+	virtio_config_read(driven, 0, size, sizeof(size));
+	ck_assert_mem_eq(size, ((uint8_t[]){ 77, 0, 33, 0 }), 4);
+}
+END_TEST
+
 START_TEST(saved_and_loaded_it_is_the_same)
 {
 	board_save_load(kvm, "virtio-console");
@@ -175,5 +210,7 @@ static void add_tests(Suite *suite)
 	tcase_add_loop_test(tests, a_buffer_outside_memory_stops_the_device_until_reset, 0, (int)ARRAY_SIZE(odd));
 	tcase_add_test(tests, buffers_that_point_the_wrong_way_move_nothing);
 	tcase_add_test(tests, saved_and_loaded_it_is_the_same);
+	tests = suite_case(suite, "on a tty", setup_tty, teardown);
+	tcase_add_test(tests, a_driver_is_told_of_the_size_when_it_starts);
 }
 SUITE_MAIN("console", add_tests)
