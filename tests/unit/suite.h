@@ -18,12 +18,22 @@
 
 #include <check.h>
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 /* Far more than any test takes on a busy machine, under any sanitizer. */
 #define SUITE_TIMEOUT_S	60
+
+/* ck_assert_uint_eq() for loops of very many: at each of those that passes, libcheck writes to a file where the test is. */
+#define EXPECT(seen, expected)										\
+	do {												\
+		uint64_t seen_ = (seen), expected_ = (expected);					\
+		if (seen_ != expected_)									\
+			ck_abort_msg("%s: expected %#llx, seen %#llx", #seen, (unsigned long long)expected_,	\
+				     (unsigned long long)seen_);					\
+	} while (0)
 
 /* A case whose tests run between @setup and @teardown, each in a process of its own; either may be NULL. */
 static inline TCase *suite_case(Suite *suite, const char *name, void (*setup)(void), void (*teardown)(void))
