@@ -26,13 +26,13 @@
 /* Far more than any test takes on a busy machine, under any sanitizer. */
 #define SUITE_TIMEOUT_S	60
 
-/* ck_assert_uint_eq() for loops of very many: at each of those that passes, libcheck writes to a file where the test is. */
-#define EXPECT(seen, expected)										\
+/* For loops of very many: at each assertion of its own that passes, libcheck writes to a file where the test is. */
+#define EXPECT(condition, ...)	do { if (!(condition)) ck_abort_msg(__VA_ARGS__); } while (0)
+#define EXPECT_EQ(seen, expected)									\
 	do {												\
 		uint64_t seen_ = (seen), expected_ = (expected);					\
-		if (seen_ != expected_)									\
-			ck_abort_msg("%s: expected %#llx, seen %#llx", #seen, (unsigned long long)expected_,	\
-				     (unsigned long long)seen_);					\
+		EXPECT(seen_ == expected_, "%s: expected %#llx, seen %#llx", #seen,			\
+		       (unsigned long long)expected_, (unsigned long long)seen_);			\
 	} while (0)
 
 /* A case whose tests run between @setup and @teardown, each in a process of its own; either may be NULL. */

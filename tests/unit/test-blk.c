@@ -151,7 +151,7 @@ START_TEST(reads_writes_and_flushes_reach_the_file)
 	ck_assert_uint_eq(ask(VIRTIO_BLK_T_IN, 7, 4096, true), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(driver_used_length(0, 0), 4097);
 	for (unsigned int i = 0; i < 4096; i++)
-		EXPECT(driver_peek(DATA + i), pattern_byte(7 * 512 + i));
+		EXPECT_EQ(driver_peek(DATA + i), pattern_byte(7 * 512 + i));
 	fill_data(0x5a, 1024);
 	ck_assert_uint_eq(ask(VIRTIO_BLK_T_OUT, 100, 1024, false), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(driver_used_length(0, 0), 1);
@@ -228,7 +228,7 @@ START_TEST(headers_and_data_may_be_cut_anywhere)
 	driver_finish(kvm, 0);
 	ck_assert_uint_eq(driver_peek(STATUS), VIRTIO_BLK_S_OK);
 	for (unsigned int i = 0; i < 1024; i++)
-		EXPECT(driver_peek(DATA + i), pattern_byte(3 * 512 + i));
+		EXPECT_EQ(driver_peek(DATA + i), pattern_byte(3 * 512 + i));
 }
 END_TEST
 

@@ -73,13 +73,13 @@ START_TEST(any_range_is_read_and_written_and_its_neighbours_stay)
 	ck_assert_int_eq(try_open(_i % 2, NULL), 0);
 	ck_assert_int_eq(disk_file_read(file, offset, data, length), 0);
 	for (size_t i = 0; i < length; i++)
-		EXPECT(data[i], pattern_byte(offset + i));
+		EXPECT_EQ(data[i], pattern_byte(offset + i));
 	memset(data, 0xc3, length);
 	ck_assert_int_eq(disk_file_write(file, offset, data, length), 0);
 	ck_assert_int_eq(disk_file_flush(file), 0);
 	ck_assert_int_eq(disk_file_read(file, 0, seen, FILE_BYTES), 0);
 	for (uint64_t i = 0; i < FILE_BYTES; i++)
-		EXPECT(seen[i], i >= offset && i < offset + length ? 0xc3 : pattern_byte(i));
+		EXPECT_EQ(seen[i], i >= offset && i < offset + length ? 0xc3 : pattern_byte(i));
 	ck_assert_uint_eq(file->size, FILE_BYTES);
 }
 END_TEST
@@ -115,7 +115,7 @@ START_TEST(zeroes_and_discards_act_on_their_range_alone)
 		ck_assert_int_eq(disk_file_read(file, at - 4096, seen, sizeof(seen)), 0);
 		ck_assert_uint_eq(seen[4095], pattern_byte(at - 1));
 		for (unsigned int n = 4096; n < 8192; n++)
-			EXPECT(seen[n], 0);
+			EXPECT_EQ(seen[n], 0);
 		ck_assert_uint_eq(seen[8192], pattern_byte(at + 4096));
 	}
 }

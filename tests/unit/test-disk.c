@@ -447,7 +447,7 @@ START_TEST(unaligned_direct_requests_go_through_bounded_bounces)
 		request_wait(&requests[i]);
 		ck_assert_int_eq(requests[i].result, 0);
 		for (size_t n = 0; n < length; n += 509)
-			EXPECT(memory[i * (length + 1) + 1 + n], pattern_byte(i * 4096ULL + n));
+			EXPECT_EQ(memory[i * (length + 1) + 1 + n], pattern_byte(i * 4096ULL + n));
 	}
 	/* and out again, in pieces, to another place */
 	request_queue(&requests[0], DISK_WRITE, MIB(4), iov[3], 3);
@@ -457,7 +457,7 @@ START_TEST(unaligned_direct_requests_go_through_bounded_bounces)
 	memset(memory, 0, length + 1);
 	ck_assert_int_eq(request_run(DISK_READ, MIB(4), memory + 1, length), 0);
 	for (size_t n = 0; n < length; n++)
-		EXPECT(memory[1 + n], pattern_byte(3 * 4096ULL + n));
+		EXPECT_EQ(memory[1 + n], pattern_byte(3 * 4096ULL + n));
 	free(memory);
 }
 END_TEST
@@ -507,7 +507,7 @@ START_TEST(discard_gives_space_back_and_zeroes_read_as_zero)
 		ck_assert_int_eq(range_run(DISK_WRITE_ZEROES, at, 65536, may_unmap), 0);
 		ck_assert_int_eq(request_run(DISK_READ, at, seen, 65536), 0);
 		for (unsigned int i = 0; i < 65536; i++)
-			EXPECT(seen[i], 0);
+			EXPECT_EQ(seen[i], 0);
 	}
 	ck_assert_int_eq(request_run(DISK_READ, MIB(4) + 2 * 65536, seen, 512), 0);
 	ck_assert_uint_eq(seen[3], pattern_byte(MIB(4) + 2 * 65536 + 3));

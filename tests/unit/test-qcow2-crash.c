@@ -221,9 +221,8 @@ static void check_sectors(struct qcow2_image *image, size_t cut)
 		memcpy(&last, sector + 508, 4);
 		for (unsigned int n = 0; n < allowed_count[i]; n++)
 			found |= allowed[i][n] == first;
-		if (!found || first != last)
-			ck_abort_msg("cut at event %zu: sector %llu is %u, and was %u or later", cut, (unsigned long long)i,
-				     first, allowed[i][0]);
+		EXPECT(found && first == last, "cut at event %zu: sector %llu is %u, and was %u or later", cut,
+		       (unsigned long long)i, first, allowed[i][0]);
 	}
 }
 

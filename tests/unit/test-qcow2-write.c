@@ -113,7 +113,8 @@ static void change_check(struct change *change)
 
 		ck_assert_int_eq(driver_run(DISK_READ, change->at, change->data, change->length), 0);
 		for (uint64_t i = 0; i < change->length; i += 512)
-			EXPECT(memcmp(change->data + i, model + change->at + i, 512) && memcmp(change->data + i, zeroes, 512), false);
+			EXPECT(!memcmp(change->data + i, model + change->at + i, 512) || !memcmp(change->data + i, zeroes, 512),
+			       "a sector that was discarded has other bytes");
 		memcpy(model + change->at, change->data, change->length);
 	}
 	free(change->data);
@@ -148,8 +149,7 @@ static void verify(const char *what)
 
 	ck_assert_int_eq(driver_run(DISK_READ, 0, seen, DISK_BYTES), 0);
 	for (uint64_t i = 0; i < DISK_BYTES; i += 512)
-		if (memcmp(seen + i, model + i, 512))
-			ck_abort_msg("%s: the sector at %llu differs", what, (unsigned long long)i);
+		EXPECT(!memcmp(seen + i, model + i, 512), "%s: the sector at %llu differs", what, (unsigned long long)i);
 	free(seen);
 	driver_close();
 	ck_assert_msg(!driver_said[0], "%s", driver_said);
