@@ -10,10 +10,15 @@
 
 static const char disks_key[] = "disks";
 
+struct disks_item {
+	struct disk *disk;
+	struct disk_place place;
+};
+
 struct disks {
 	size_t count;
 	struct event_loop *loop;
-	struct disk *disks[];
+	struct disks_item items[];
 };
 
 size_t disks_count(struct kvm *kvm)
@@ -27,7 +32,14 @@ struct disk *disks_get(struct kvm *kvm, size_t index)
 {
 	struct disks *disks = kvm_get_state(kvm, disks_key);
 
-	return disks && index < disks->count ? disks->disks[index] : NULL;
+	return disks && index < disks->count ? disks->items[index].disk : NULL;
+}
+
+const struct disk_place *disks_place(struct kvm *kvm, size_t index)
+{
+	const struct disks *disks = kvm_get_state(kvm, disks_key);
+
+	return &disks->items[index].place;
 }
 
 struct event_loop *disks_loop(struct kvm *kvm)
@@ -44,7 +56,8 @@ static int disks_open_one(struct disks *disks, const char *text)
 
 	if (result)
 		return result;
-	result = disk_open(&disks->disks[disks->count], &options);
+	disks->items[disks->count].place = options.place;
+	result = disk_open(&disks->items[disks->count].disk, &options);
 	disk_options_free(&options);
 	if (!result)
 		disks->count++;
@@ -54,7 +67,7 @@ static int disks_open_one(struct disks *disks, const char *text)
 static void disks_close(struct disks *disks)
 {
 	while (disks->count)
-		disk_close(disks->disks[--disks->count]);
+		disk_close(disks->items[--disks->count].disk);
 	event_loop_destroy(disks->loop);
 	free(disks);
 }
@@ -87,7 +100,7 @@ static int disks_init(struct kvm *kvm)
 		return log_error(EUSAGE, "option --disk: one folder is enough, as the root file system (share others with --9p)");
 	if (count == folders)
 		return INIT_SKIP;
-	disks = calloc(1, sizeof(*disks) + count * sizeof(disks->disks[0]));
+	disks = calloc(1, sizeof(*disks) + count * sizeof(disks->items[0]));
 	if (!disks)
 		return log_errno(ENOMEM, "--disk");
 	for (size_t i = 0; i < count && !result; i++)
@@ -105,7 +118,7 @@ static int disks_init(struct kvm *kvm)
 }
 
 static const struct option_def disks_options[] = {
-	{ .name = "disk", .letter = 'd', .type = OPTION_LIST, .argument = "IMAGE[,ro][,direct][,cache=writeback|writethrough|none|directsync|unsafe][,serial=TEXT][,format=raw|qcow2][,snapshot-name=NAME][,snapshot=on][,overlay=FILE][,backing=any]",
+	{ .name = "disk", .letter = 'd', .type = OPTION_LIST, .argument = "IMAGE[,ro][,direct][,cache=writeback|writethrough|none|directsync|unsafe][,serial=TEXT][,format=raw|qcow2][,snapshot-name=NAME][,snapshot=on][,overlay=FILE][,backing=any][,if=virtio|scsi][,cdrom][,target=N[,lun=N]]",
 	  .help = "A disk from an image file or a block device; repeat for more; a folder is shared as the root file system" },
 };
 RUN_OPTIONS(disks_options_group, "Basic options", disks_options);

@@ -55,6 +55,45 @@ static int options_set_overlay(struct disk_options *options, struct keyval *keyv
 	return result;
 }
 
+static int options_number(struct keyval *keyval, const char *key, unsigned int max, int *number)
+{
+	const char *text = keyval_get(keyval, key);
+	uint64_t value;
+
+	if (!text)
+		return 0;
+	if (parse_uint(text, &value) || value > max)
+		return log_error(EUSAGE, "--disk: %s=%s is not between 0 and %u", key, text, max);
+	*number = (int)value;
+	return 0;
+}
+
+/* if= and media= are QEMU's, for those who know them. */
+static int options_set_place(struct disk_options *options, struct keyval *keyval)
+{
+	const char *interface = keyval_get(keyval, "if"), *media = keyval_get(keyval, "media");
+	struct disk_place *place = &options->place;
+	int result = keyval_bool(keyval, "disk", "cdrom", &place->cdrom);
+
+	place->target = -1;
+	if (media && strcmp(media, "cdrom") && strcmp(media, "disk"))
+		return log_error(EUSAGE, "--disk: media=%s is not known (say disk or cdrom)", media);
+	if (interface && strcmp(interface, "virtio") && strcmp(interface, "scsi"))
+		return log_error(EUSAGE, "--disk: if=%s is not known (say virtio or scsi)", interface);
+	place->cdrom |= media && !strcmp(media, "cdrom");
+	place->scsi = interface ? !strcmp(interface, "scsi") : place->cdrom;
+	if (place->cdrom && !place->scsi)
+		return log_error(EUSAGE, "--disk: a CD-ROM is on the SCSI bus (leave if=virtio out)");
+	if (!result)
+		result = options_number(keyval, "target", 255, &place->target);
+	if (!result)
+		result = options_number(keyval, "lun", 16383, &place->lun);
+	if (!result && ((place->target >= 0 && !place->scsi) || (place->lun && place->target < 0)))
+		result = log_error(EUSAGE, "--disk: target= is for if=scsi, and lun= goes with it");
+	options->read_only |= place->cdrom;
+	return result;
+}
+
 static int options_fill(struct disk_options *options, struct keyval *keyval)
 {
 	const char *serial = keyval_get(keyval, "serial");
@@ -73,9 +112,14 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 	if (!result)
 		result = keyval_bool(keyval, "disk", "direct", &options->direct);
 	if (!result)
+		result = options_set_place(options, keyval);
+	if (!result)
 		result = options_set_cache(options, keyval_get(keyval, "cache"));
 	if (!result)
 		result = option_copy(&options->format, keyval_get(keyval, "format"));
+	/* an ISO image is raw, whatever it begins with */
+	if (!result && options->place.cdrom && !options->format)
+		result = option_copy(&options->format, "raw");
 	if (!result)
 		result = option_copy(&options->serial, serial);
 	if (!result)
@@ -88,7 +132,8 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 		result = log_error(EUSAGE, "--disk: snapshot-name= with an overlay can't be (say one of the two)");
 	if (!result)
 		result = option_copy(&options->path, keyval->first);
-	return result ? result : keyval_done(keyval, "disk", "ro, direct, cache=, serial=, format=, snapshot-name=, snapshot=, overlay=, backing=any");
+	return result ? result : keyval_done(keyval, "disk", "ro, direct, cache=, serial=, format=, snapshot-name=, snapshot=, overlay=, backing=any, "
+					      "if=, cdrom, media=, target=, lun=");
 }
 
 int disk_options_parse(struct disk_options *options, const char *text)

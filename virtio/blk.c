@@ -430,13 +430,15 @@ static int blk_init(struct kvm *kvm)
 	struct blk *first = NULL, **at = &first;
 	int result = 0;
 
-	if (!disks_count(kvm))
-		return INIT_SKIP;
 	for (size_t i = 0; i < disks_count(kvm) && !result; i++) {
+		if (disks_place(kvm, i)->scsi)
+			continue;
 		result = blk_add(kvm, i, at);
 		if (!result)
 			at = &(*at)->next;
 	}
+	if (!result && !first)
+		return INIT_SKIP;
 	if (!result)
 		result = kvm_set_state(kvm, blk_key, first);
 	if (result)

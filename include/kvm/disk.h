@@ -52,8 +52,16 @@ struct disk_info {
 	char serial[21];		/* "" unless serial= was given */
 };
 
-/** struct disk_options - one -d argument: "image[,ro][,direct][,cache=C][,serial=S][,format=F][,snapshot-name=N][,backing=any]" */
+/** struct disk_place - what kind of device the guest sees a disk as */
+struct disk_place {
+	bool scsi;			/* on the SCSI bus; else a virtio-blk device of its own */
+	bool cdrom;			/* in a drive of CD-ROMs there */
+	int target, lun;		/* there; @target -1: the next that is free */
+};
+
+/** struct disk_options - one -d argument: "image[,ro][,direct][,cache=C][,serial=S][,format=F][,snapshot-name=N][,backing=any][,if=I]..." */
 struct disk_options {
+	struct disk_place place;
 	char *path;
 	char *format;			/* NULL: probe */
 	char *serial;
@@ -103,6 +111,8 @@ void disk_drain(struct disk *disk);
 /** disks_count(), disks_get() - what -d opened for a VM (disk/disks.c, dev_base_init) */
 size_t disks_count(struct kvm *kvm);
 struct disk *disks_get(struct kvm *kvm, size_t index);
+/** disks_place() - of a disk that there is */
+const struct disk_place *disks_place(struct kvm *kvm, size_t index);
 /** disks_loop() - the event loop that disks' devices share: a thread of its own, since page cache reads may block */
 struct event_loop *disks_loop(struct kvm *kvm);
 
