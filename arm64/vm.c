@@ -35,6 +35,8 @@ static const struct platform_layout fixed_layout = {
 	.pci_ecam_size = ARM64_PCI_ECAM_SIZE,
 	.pci_mmio32_base = ARM64_PCI_MMIO_BASE,
 	.pci_mmio32_size = ARM64_PCI_MMIO_SIZE,
+	.pmem_base = GIB(256),
+	.pmem_size = GIB(256),
 	/* Ports below 4 KiB are what drivers take for legacy devices. */
 	.pci_io_base = 0x1000,
 	.pci_io_size = 0xf000,
@@ -119,6 +121,7 @@ static int layout_choose(const struct kvm *kvm, struct platform_layout *layout)
 	if (error < 0)
 		return error;
 	*layout = fixed_layout;
+	layout->pmem_base = layout->pmem_size = 0;
 	/* A 32-bit guest can't reach it. */
 	if (config_flag(kvm->config, "aarch32"))
 		return 0;
@@ -127,6 +130,12 @@ static int layout_choose(const struct kvm *kvm, struct platform_layout *layout)
 		return 0;
 	layout->pci_mmio64_base = base;
 	layout->pci_mmio64_size = MIN(PCI_MMIO64_SIZE, BIT(bits) - base);
+	if (!config_count(kvm->config, "pmem"))
+		return 0;
+	/* such memory has the upper half of the window */
+	layout->pci_mmio64_size /= 2;
+	layout->pmem_base = base + layout->pci_mmio64_size;
+	layout->pmem_size = layout->pci_mmio64_size;
 	return 0;
 }
 

@@ -105,7 +105,10 @@ static uint64_t ram_below_hole(const struct kvm *kvm)
 	return MIN(kvm->ram_size, (uint64_t)X86_PCI_HOLE);
 }
 
-/* The 64-bit window: behind RAM, as large as the CPU's physical addresses allow, at most 256 GiB. */
+/*
+ * The 64-bit window: behind RAM, as large as the CPU's physical addresses allow, at most 256 GiB. A VM with --pmem has
+ * that in the upper half of it.
+ */
 static void layout_mmio64(const struct kvm *kvm, unsigned int physical_bits, struct platform_layout *layout)
 {
 	uint64_t above = kvm->ram_size - ram_below_hole(kvm);
@@ -118,12 +121,19 @@ static void layout_mmio64(const struct kvm *kvm, unsigned int physical_bits, str
 		layout->pci_mmio64_base = base;
 		layout->pci_mmio64_size = size;
 	}
+	layout->pmem_base = layout->pmem_size = 0;
+	if (!config_count(kvm->config, "pmem"))
+		return;
+	layout->pci_mmio64_size /= 2;
+	layout->pmem_base = layout->pci_mmio64_base + layout->pci_mmio64_size;
+	layout->pmem_size = layout->pci_mmio64_size;
 }
 
 static const struct platform_layout fixed_layout = {
 	.mmio_base = X86_PLATFORM_MMIO, .mmio_size = X86_PLATFORM_MMIO_SIZE,
 	.pci_ecam_base = X86_ECAM, .pci_ecam_size = X86_ECAM_SIZE,
 	.pci_mmio32_base = X86_PCI_HOLE, .pci_mmio32_size = X86_PCI_MMIO32_SIZE,
+	.pmem_base = GIB(256), .pmem_size = GIB(256),
 	.pci_io_base = X86_PCI_IO, .pci_io_size = X86_PCI_IO_SIZE,
 	.pci_intx_gsi = { X86_INTX_GSI, X86_INTX_GSI + 1, X86_INTX_GSI + 2, X86_INTX_GSI + 3 },
 };

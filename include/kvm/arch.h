@@ -80,12 +80,13 @@ struct platform_layout {
 	uint64_t pci_ecam_base, pci_ecam_size;
 	uint64_t pci_mmio32_base, pci_mmio32_size;
 	uint64_t pci_mmio64_base, pci_mmio64_size;
+	uint64_t pmem_base, pmem_size;		/* behind that, for memory that is no RAM (--pmem); 0 without one of them */
 	uint64_t pci_io_base, pci_io_size;	/* ports for I/O BARs, in kvm->ports */
 	uint64_t pci_io_window;			/* arm64: CPU address of the I/O window; x86: 0 */
 	uint32_t pci_intx_gsi[4];		/* GSI of INTA..INTD of slot 0; slot n is swizzled */
 };
 
-/** arch_platform() - the layout; constant once RAM is laid out, before that (and in tests) without a 64-bit window */
+/** arch_platform() - the layout; constant once RAM is laid out, before that (and in tests) without a 64-bit window for PCI */
 const struct platform_layout *arch_platform(const struct kvm *kvm);
 
 /** struct platform_device - a non-PCI device that firmware tables must describe (virtio-mmio, serial on arm64) */
