@@ -350,6 +350,38 @@ START_TEST(clients_come_one_at_a_time_and_the_guest_sees_them)
 }
 END_TEST
 
+START_TEST(a_slow_client_gets_all_that_was_sent_before_a_close)
+{
+	static char text[BULK];
+	size_t length = 0;
+	int fd;
+
+	run_socket();
+	say(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	fd = client();
+	ck_assert_str_eq(await(), "open 1 1");
+	for (unsigned int i = 0; i < 16; i++)
+		guest_send(BULK);
+	ck_assert_uint_lt(used(TRANSMIT), 16);
+	say(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	if (_i)
+		say(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	while (length < 16 * BULK) {
+		ssize_t got = recv(fd, text, MIN(BULK - length % BULK, (size_t)7000), MSG_DONTWAIT);
+
+		if (got < 0) {
+			event_loop_poll(kvm->loop, 1);
+			continue;
+		}
+		ck_assert_int_gt(got, 0);
+		ck_assert_mem_eq(text, pattern + length % BULK, (size_t)got);
+		length += (size_t)got;
+	}
+	ck_assert_uint_eq(used(TRANSMIT), 16);
+	close(fd);
+}
+END_TEST
+
 START_TEST(a_client_that_left_leaves_its_words)
 {
 	char text[64] = "";
@@ -500,6 +532,7 @@ static void add_tests(Suite *suite)
 	tcase_add_loop_test(tests, input_waits_while_the_guest_does_not_read, 0, 2);
 	options = suite_case(suite, "--port", setup, teardown);
 	tcase_add_test(options, clients_come_one_at_a_time_and_the_guest_sees_them);
+	tcase_add_loop_test(options, a_slow_client_gets_all_that_was_sent_before_a_close, 0, 2);
 	tcase_add_test(options, a_client_that_left_leaves_its_words);
 	tcase_add_test(options, a_socket_of_the_dead_is_taken_over_and_goes_with_its_owner);
 	tcase_add_test(options, nothing_alive_is_taken_over);
