@@ -68,7 +68,7 @@ endif
 .DEFAULT_GOAL	:= all
 include libraries.mk
 
-ROOMS		:= core cmd hw hw/$(ARCHDIR) virtio disk share net control state guest ui $(ARCHDIR)
+ROOMS		:= core cmd hw hw/$(ARCHDIR) virtio vhost disk share net control state guest ui $(ARCHDIR)
 SOURCES		:= $(wildcard kvm.c kvm-cpu.c) $(sort $(filter-out $(LEFT_OUT),$(foreach r,$(ROOMS),$(wildcard $(r)/*.c))))
 OBJECTS		:= $(patsubst %.c,$(BUILD)/%.o,$(SOURCES)) \
 		   $(patsubst %.S,$(BUILD)/%.o,$(sort $(foreach r,$(ROOMS),$(wildcard $(r)/*.S))))

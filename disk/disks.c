@@ -7,6 +7,7 @@
 #include "kvm/kvm.h"
 #include "kvm/log.h"
 #include "kvm/share.h"
+#include "kvm/vhost-option.h"
 
 static const char disks_key[] = "disks";
 
@@ -81,6 +82,21 @@ static void disks_exit(struct kvm *kvm)
 		disks_close(disks);
 }
 
+/* Neither a folder nor a disk that a daemon has (vhost/user-option.c). */
+static bool disk_is_image(const char *text)
+{
+	return !share_names_folder(text) && !disk_is_vhost_user(text);
+}
+
+static size_t disks_images(const struct config *config)
+{
+	size_t images = 0;
+
+	for (size_t i = 0; i < config_count(config, "disk"); i++)
+		images += disk_is_image(config_item(config, "disk", i));
+	return images;
+}
+
 static size_t disks_folders(const struct config *config)
 {
 	size_t folders = 0;
@@ -92,19 +108,19 @@ static size_t disks_folders(const struct config *config)
 
 static int disks_init(struct kvm *kvm)
 {
-	size_t count = config_count(kvm->config, "disk"), folders = disks_folders(kvm->config);
+	size_t count = disks_images(kvm->config), folders = disks_folders(kvm->config);
 	struct disks *disks;
 	int result = 0;
 
 	if (folders > 1)
 		return log_error(EUSAGE, "option --disk: one folder is enough, as the root file system (share others with --9p)");
-	if (count == folders)
+	if (!count)
 		return INIT_SKIP;
 	disks = calloc(1, sizeof(*disks) + count * sizeof(disks->items[0]));
 	if (!disks)
 		return log_errno(ENOMEM, "--disk");
-	for (size_t i = 0; i < count && !result; i++)
-		if (!share_names_folder(config_item(kvm->config, "disk", i)))
+	for (size_t i = 0; i < config_count(kvm->config, "disk") && !result; i++)
+		if (disk_is_image(config_item(kvm->config, "disk", i)))
 			result = disks_open_one(disks, config_item(kvm->config, "disk", i));
 	if (!result)
 		result = event_loop_create(&disks->loop, "disk");

@@ -38,7 +38,7 @@ static void kick_ready(struct event_source *source, uint32_t events)
 
 	/* The source is edge-triggered, so the eventfd needs no read. */
 	(void)events;
-	if (device->running && vq->enabled)
+	if (device->running && vq->enabled && !vq->outside)
 		device->ops->handle_queue(device, vq);
 }
 
@@ -53,7 +53,7 @@ static void kicks_watch(struct virtio_device *device)
 	for (unsigned int i = 0; i < device->queue_count; i++) {
 		struct event_source *source = &device->kicks[i];
 
-		if (source->loop || !device->queues[i].enabled)
+		if (source->loop || !device->queues[i].enabled || device->queues[i].outside)
 			continue;
 		if (event_add(device->loop, source, source->fd, EPOLLIN | EPOLLET, kick_ready))
 			log_warn("%s: queue %u can't be watched", device->device.name, i);
@@ -73,6 +73,30 @@ void virtio_kick(struct virtio_device *device, unsigned int queue)
 	if (queue < device->queue_count && !device->quiesced)
 		kick_ready(&device->kicks[queue], 0);
 }
+
+/* ---- interrupts without us ---- */
+
+int virtio_interrupt_fd(struct virtio_device *device, unsigned int queue)
+{
+	const struct virtio_transport_ops *ops = device->transport_ops;
+
+	return ops && ops->interrupt_fd ? ops->interrupt_fd(device, queue) : -1;
+}
+
+static void interrupts_moved(struct event_work *work)
+{
+	struct virtio_device *device = container_of(work, struct virtio_device, interrupts_work);
+
+	device->ops->interrupts_moved(device);
+}
+
+void virtio_interrupts_moved(struct virtio_device *device)
+{
+	if (device->ops->interrupts_moved)
+		event_work_post(&device->interrupts_work);
+}
+
+/* ---- requests ---- */
 
 void virtio_process(struct virtio_device *device, struct virtqueue *vq,
 		    int (*handle)(struct virtio_device *device, struct virtqueue *vq, struct virtio_request *req))
@@ -105,7 +129,7 @@ static void device_start_queue(struct virtio_device *device, struct virtqueue *v
 {
 	vq->event_index = virtio_has_feature(device, VIRTIO_RING_F_EVENT_IDX);
 	vq->indirect = virtio_has_feature(device, VIRTIO_RING_F_INDIRECT_DESC);
-	if (virtqueue_start(vq, &device->kvm->memory))
+	if (virtqueue_start(vq, &device->kvm->memory) || vq->outside)
 		return;
 	virtqueue_enable_kick(vq);
 }
@@ -586,6 +610,7 @@ static int device_register(struct kvm *kvm, struct virtio_device *device, const 
 	device->legacy = transport->legacy;
 	device->features_offered |= BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX) |
 				    BIT(transport->legacy ? VIRTIO_F_ANY_LAYOUT : VIRTIO_F_VERSION_1);
+	device->features_offered &= ~device->features_refused;
 	result = device_make_queues(device);
 	if (result)
 		return log_errno(result, "%s", name);
@@ -611,6 +636,7 @@ int virtio_device_add(struct kvm *kvm, struct virtio_device *device, const struc
 	device->kvm = kvm;
 	device->ops = ops;
 	device->loop = device->loop ? device->loop : kvm->loop;
+	event_work_init(device->loop, &device->interrupts_work, interrupts_moved);
 	result = device_register(kvm, device, name);
 	if (result)
 		device_free_queues(device);
@@ -624,6 +650,7 @@ void virtio_device_del(struct virtio_device *device)
 	event_loop_call(device->loop, device_reset_on_loop, device);
 	device->transport_ops->del(device);
 	device->transport_ops = NULL;
+	event_work_cancel(&device->interrupts_work);
 	device_del(&device->device);
 	device_free_queues(device);
 }

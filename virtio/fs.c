@@ -12,6 +12,7 @@
 
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/vhost-option.h"
 
 #define QUEUE_SIZE	512
 #define POOL_THREADS	8
@@ -227,9 +228,13 @@ static int fs_add(struct kvm *kvm, struct fs **first, const struct share_options
 
 static int fs_add_option(struct kvm *kvm, struct fs **first, size_t index)
 {
+	const char *text = config_item(kvm->config, "fs", index);
 	struct share_options options;
-	int result = share_options_parse(&options, "fs", config_item(kvm->config, "fs", index), NULL);
+	int result;
 
+	if (fs_is_vhost_user(text))
+		return 0;
+	result = share_options_parse(&options, "fs", text, NULL);
 	if (result)
 		return result;
 	result = fs_add(kvm, first, &options, index);
@@ -272,7 +277,7 @@ static int fs_init(struct kvm *kvm)
 }
 
 static const struct option_def fs_options[] = {
-	{ .name = "fs", .type = OPTION_LIST, .argument = "DIR,TAG[,ro][,security=none|passthrough|mapped][,map=UID[:GID]]",
+	{ .name = "fs", .type = OPTION_LIST, .argument = "DIR,TAG[,ro][,security=none|passthrough|mapped][,map=UID[:GID]]|TAG,socket=PATH",
 	  .help = "Share a folder by virtio-fs: the guest mounts it as TAG; repeat for more" },
 };
 RUN_OPTIONS(fs_options_group, "Basic options", fs_options);

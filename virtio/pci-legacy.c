@@ -102,6 +102,7 @@ static void legacy_write_vector(struct virtio_pci *pci, uint64_t offset, uint16_
 	else if (pci->queue_sel < pci->device->queue_count)
 		atomic_store(&pci->queues[pci->queue_sel].vector, vector);
 	pthread_mutex_unlock(&pci->lock);
+	virtio_interrupts_moved(pci->device);
 }
 
 static void legacy_write_header(struct virtio_pci *pci, uint64_t offset, uint32_t value)

@@ -51,6 +51,27 @@ static void virtio_pci_interrupt_config(struct virtio_device *device)
 	virtio_pci_fire(pci, atomic_load_explicit(&pci->config_vector, memory_order_relaxed), VIRTIO_PCI_ISR_CONFIG);
 }
 
+static int virtio_pci_interrupt_fd(struct virtio_device *device, unsigned int queue)
+{
+	struct virtio_pci *pci = device->transport;
+	uint16_t vector = atomic_load_explicit(&pci->queues[queue].vector, memory_order_relaxed);
+
+	return pci_msix_enabled(&pci->function) && vector < pci->function.msix.count ?
+	       pci->function.msix.vectors[vector].message.fd : -1;
+}
+
+/* A vector's eventfd stays the same, masked or not: only turning MSI-X on or off is news. */
+static void virtio_pci_msix_changed(struct pci_device *function, unsigned int vector)
+{
+	struct virtio_pci *pci = container_of(function, struct virtio_pci, function);
+	bool enabled = pci_msix_enabled(function);
+
+	(void)vector;
+	if (enabled != pci->msix_was_enabled)
+		virtio_interrupts_moved(pci->device);
+	pci->msix_was_enabled = enabled;
+}
+
 uint8_t virtio_pci_read_isr(struct virtio_pci *pci)
 {
 	uint8_t isr = atomic_exchange(&pci->isr, 0);
@@ -217,6 +238,8 @@ static void common_write(struct virtio_pci *pci, uint64_t offset, uint32_t value
 	pthread_mutex_unlock(&pci->lock);
 	if (offset == VIRTIO_PCI_COMMON_GF)
 		virtio_set_features(pci->device, features);
+	if (offset == VIRTIO_PCI_COMMON_Q_MSIX)
+		virtio_interrupts_moved(pci->device);
 }
 
 /* ---- the BAR ---- */
@@ -329,6 +352,7 @@ static void window_write(struct pci_device *function, unsigned int offset, unsig
 static const struct pci_device_ops function_ops = {
 	.config_read = window_read,
 	.config_write = window_write,
+	.msix_changed = virtio_pci_msix_changed,
 };
 
 /* ---- the transport's side: both transports ---- */
@@ -419,6 +443,7 @@ static const struct virtio_transport_ops virtio_pci_ops = {
 	.name = "pci",
 	.interrupt_queue = virtio_pci_interrupt_queue,
 	.interrupt_config = virtio_pci_interrupt_config,
+	.interrupt_fd = virtio_pci_interrupt_fd,
 	.reset = virtio_pci_reset,
 	.save = virtio_pci_save,
 	.load = virtio_pci_load,
@@ -433,6 +458,7 @@ static void fill_identity(struct virtio_pci *pci, bool legacy)
 	const struct virtio_device_ops *ops = pci->device->ops;
 
 	function->name = pci->device->device.name;
+	function->ops = &function_ops;
 	function->vendor_id = 0x1af4;
 	function->subsystem_vendor_id = 0x1af4;
 	function->class_code = ops->class_code ? ops->class_code : 0x00ff00;
@@ -455,7 +481,6 @@ static int add_modern_bar(struct virtio_pci *pci)
 
 	if (result)
 		return result;
-	pci->function.ops = &function_ops;
 	region_init_io(&pci->region, device->device.name, &modern_ops, pci, BAR_SIZE);
 	for (unsigned int i = 0; i < device->queue_count && !result; i++) {
 		pci->doorbells[i] = (struct doorbell){ .offset = NOTIFY_OFFSET + (uint64_t)i * NOTIFY_MULTIPLIER,

@@ -24,6 +24,7 @@ struct virtio_pci {
 	struct region region;
 	struct doorbell *doorbells;
 	uint8_t window;			/* offset of the PCI_CFG capability, 0 if there is none */
+	bool msix_was_enabled;		/* guarded by the bus lock */
 	_Atomic uint8_t isr;
 	_Atomic uint16_t config_vector;
 	pthread_mutex_t lock;		/* guards what follows; taken before no other */

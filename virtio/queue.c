@@ -383,6 +383,44 @@ void virtqueue_disable_kick(struct virtqueue *vq)
 		ring_store(used_word(vq, 0), VRING_USED_F_NO_NOTIFY);
 }
 
+/* ---- rings that somebody else works on ---- */
+
+uint16_t virtqueue_base_of_used(const struct virtqueue *vq)
+{
+	return vq->used_host ? le16toh(__atomic_load_n(used_word(vq, 2), __ATOMIC_ACQUIRE)) : vq->last_avail;
+}
+
+void virtqueue_set_base(struct virtqueue *vq, uint16_t last_avail)
+{
+	vq->last_avail = last_avail;
+	vq->used_index = virtqueue_base_of_used(vq);
+	vq->signalled_valid = false;
+}
+
+/*
+ * Compares the sets that lie in both rings before the used index: each head as often in the one as in the other. What
+ * was never written is 0 in both. With everything in flight there is nothing to compare, and no doubt either.
+ */
+bool virtqueue_in_order(const struct virtqueue *vq)
+{
+	int16_t balance[VIRTQUEUE_SIZE_MAX] = { 0 };
+	uint16_t used = virtqueue_base_of_used(vq), waiting;
+
+	if (!vq->avail_host)
+		return true;
+	waiting = (uint16_t)(avail_index(vq) - used);
+	for (unsigned int back = 1; waiting <= vq->size && back + waiting <= vq->size; back++) {
+		unsigned int slot = (uint16_t)(used - back) & (vq->size - 1U);
+
+		balance[ring_load(avail_word(vq, 2 + slot)) & (VIRTQUEUE_SIZE_MAX - 1)]++;
+		balance[ring_load(used_word(vq, 4 + 8 * (size_t)slot)) & (VIRTQUEUE_SIZE_MAX - 1)]--;
+	}
+	for (unsigned int i = 0; i < VIRTQUEUE_SIZE_MAX; i++)
+		if (balance[i])
+			return false;
+	return waiting <= vq->size;
+}
+
 /* ---- data ---- */
 
 static size_t segments_copy(const struct iovec *segments, unsigned int count, size_t offset, void *buffer,

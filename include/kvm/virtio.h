@@ -42,6 +42,8 @@ struct virtio_device_ops {
 	void (*config_write)(struct virtio_device *device, size_t offset, const void *buffer, size_t size);
 	/** @start: DRIVER_OK was set, queues run; NULL: nothing to do */
 	int (*start)(struct virtio_device *device);
+	/** @interrupts_moved: what virtio_interrupt_fd() says may have changed; NULL: nobody asked it */
+	void (*interrupts_moved)(struct virtio_device *device);
 	/** @reset: back to power-on; returns when no host I/O is in flight any more */
 	void (*reset)(struct virtio_device *device);
 	/** @quiesce, @resume, @save, @load: as in struct device_ops, of what is the device's own; NULL: nothing */
@@ -57,6 +59,8 @@ struct virtio_transport_ops {
 	/** @interrupt_queue: any thread */
 	void (*interrupt_queue)(struct virtio_device *device, unsigned int queue);
 	void (*interrupt_config)(struct virtio_device *device);
+	/** @interrupt_fd: see virtio_interrupt_fd(); NULL: there never is one */
+	int (*interrupt_fd)(struct virtio_device *device, unsigned int queue);
 	/** @reset: the driver reset the device: the transport's registers, but for what outlives that */
 	void (*reset)(struct virtio_device *device);
 	/** @power_on: the machine is reset, after @reset: what a driver's reset leaves alone; NULL: nothing */
@@ -98,6 +102,7 @@ struct virtio_device {
 	void *transport;
 	struct event_loop *loop;	/* owns the device; the main loop unless set before add */
 	uint64_t features_offered;	/* the device sets its own bits before add; the core adds its */
+	uint64_t features_refused;	/* of those, what the device can't do; set before add */
 	unsigned int queue_count;
 	struct virtqueue *queues;
 
@@ -110,6 +115,7 @@ struct virtio_device {
 	bool quiesced;
 	struct log_limit log_limit;
 	struct event_source *kicks;	/* a queue's eventfd each: source.fd, for doorbells, set from add on */
+	struct event_work interrupts_work;
 };
 
 /**
@@ -142,6 +148,13 @@ void virtio_config_changed(struct virtio_device *device);
 void virtio_needs_reset(struct virtio_device *device);
 /** virtio_notify() - a driver's notification that came by an exit, not by the doorbell; any thread, any number */
 void virtio_notify(struct virtio_device *device, unsigned int queue);
+/**
+ * virtio_interrupt_fd() - an eventfd that interrupts the driver for @queue, without a thread of ours in between
+ * -1: there is none now, and whoever has used buffers must call transport_ops->interrupt_queue(). Owner thread.
+ */
+int virtio_interrupt_fd(struct virtio_device *device, unsigned int queue);
+/** virtio_interrupts_moved() - for the transports: virtio_interrupt_fd() may say something else from now on; any thread */
+void virtio_interrupts_moved(struct virtio_device *device);
 /** virtio_kick() - as if the driver had notified @queue; owner thread (resume, new input) */
 void virtio_kick(struct virtio_device *device, unsigned int queue);
 /**

@@ -42,6 +42,7 @@ struct virtqueue {
 	uint16_t size, size_max;
 	gpa_t desc, avail, used;
 	atomic_bool enabled;		/* vCPUs read it */
+	bool outside;			/* a vhost back end works on its rings: kvm/vhost.h; set behind virtio_device_add() */
 	bool event_index, indirect;	/* from the negotiated features; set by virtqueue_start()'s caller */
 
 	/* owned by the queue's event loop */
@@ -110,6 +111,18 @@ size_t virtio_request_write(const struct virtio_request *req, size_t offset, con
  */
 ssize_t virtio_request_from_file(const struct virtio_request *req, size_t at, int fd, uint64_t offset, size_t length, int flags);
 ssize_t virtio_request_to_file(const struct virtio_request *req, size_t at, int fd, uint64_t offset, size_t length, int flags);
+
+/**
+ * virtqueue_set_base() - of a queue whose rings somebody else worked on (@vq->outside): what it took is up to @last_avail
+ * virtqueue_base_of_used() - the base that makes all be taken again that isn't used; virtqueue_start() was called
+ */
+void virtqueue_set_base(struct virtqueue *vq, uint16_t last_avail);
+uint16_t virtqueue_base_of_used(const struct virtqueue *vq);
+/**
+ * virtqueue_in_order() - whether what is not used is what was made available last, as far as the rings tell
+ * If not, virtqueue_base_of_used() would repeat requests that are done, and forget others.
+ */
+bool virtqueue_in_order(const struct virtqueue *vq);
 
 void virtqueue_save(const struct virtqueue *vq, struct state_writer *writer);
 int __must_check virtqueue_load(struct virtqueue *vq, struct state_reader *reader);
