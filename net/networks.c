@@ -10,6 +10,7 @@
 
 #include "kvm/kvm.h"
 #include "kvm/net.h"
+#include "kvm/vhost.h"
 #include "kvm/virtio.h"
 
 #define COMMON_KEYS	"mode=, trans=, guest_mac=, host_mac=, guest_ip=, host_ip=, mtu=, vhost=, mq=, pcap="
@@ -139,8 +140,13 @@ static int setup_transport(struct net_setup *setup)
 {
 	const char *vhost = keyval_get(&setup->keyval, "vhost");
 
-	if (vhost && strcmp(vhost, "0") && strcmp(vhost, "off"))
-		return log_error(EUSAGE, "option --network: vhost=%s is not built yet (say vhost=0)", vhost);
+	if (vhost && !*vhost)
+		setup->vhost = true;
+	else if (vhost && strcmp(vhost, "0") && strcmp(vhost, "off")) {
+		if (strcmp(vhost, "1") && strcmp(vhost, "on"))
+			return log_error(EUSAGE, "option --network: vhost=%s is neither 0 nor 1", vhost);
+		setup->vhost = true;
+	}
 	setup->transport = keyval_get(&setup->keyval, "trans");
 	if (setup->transport && !virtio_transport_find(setup->transport))
 		return log_error(EUSAGE, "option --network: trans=%s is no transport (pci, pci-legacy, mmio, mmio-legacy)",
@@ -188,8 +194,6 @@ static void default_mac(const struct kvm *kvm, unsigned int index, uint8_t mac[6
 /* What -n may name and this build has no file for: why. */
 static const struct { const char *mode, *why; } modes_missing[] = {
 	{ "user", "is not in this build, which was made without libslirp" },
-	{ "passt", "is not built yet" },
-	{ "vhost-user", "is not built yet" },
 };
 
 static int mode_unknown(const char *mode)
@@ -228,15 +232,23 @@ static const char *setup_mode(struct net_setup *setup)
 
 static void network_close(struct network *network)
 {
+	while (network->vhost_count)
+		vhost_close(network->vhosts[--network->vhost_count]);
 	while (network->backend_count) {
 		struct net_backend *backend = network->backends[--network->backend_count];
 
 		backend->ops->close(backend);
 	}
+	event_loop_destroy(network->loop);
+	network->loop = NULL;
 }
 
 static int network_describe(struct network *network, const struct net_setup *setup)
 {
+	if (setup->vhost && !network->vhost_count)
+		return log_error(EUSAGE, "option --network: vhost= is for mode=tap");
+	if (setup->pcap && network->vhost_count)
+		return log_error(EUSAGE, "option --network: pcap= sees nothing of frames that don't pass here (say vhost=0)");
 	network->pairs = setup->pairs;
 	network->mtu = setup->mtu;
 	memcpy(network->mac, setup->guest_mac, sizeof(network->mac));
@@ -329,6 +341,9 @@ static int networks_init(struct kvm *kvm)
 		result = networks_add(kvm, networks, i);
 	if (!result && networks->count)
 		result = event_loop_start_thread(networks->loop);
+	for (size_t i = 0; i < networks->count && !result; i++)
+		if (networks->networks[i].loop)
+			result = event_loop_start_thread(networks->networks[i].loop);
 	if (!result)
 		result = kvm_set_state(kvm, networks_key, networks);
 	if (result)
@@ -337,7 +352,7 @@ static int networks_init(struct kvm *kvm)
 }
 
 static const struct option_def networks_options[] = {
-	{ .name = "network", .letter = 'n', .type = OPTION_LIST, .argument = "mode=user|tap|none[,KEY=VALUE...]",
+	{ .name = "network", .letter = 'n', .type = OPTION_LIST, .argument = "mode=user|tap|passt|vhost-user|stream|none[,KEY=VALUE...]",
 	  .help = "A network device; repeat for more (see NETWORK in lkvm(1))" },
 	{ .name = "no-dhcp", .type = OPTION_FLAG,
 	  .help = "kvmtool's: no ip=dhcp for a guest that runs from a shared folder; nothing else adds it" },

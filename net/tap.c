@@ -13,6 +13,8 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 
+#include "kvm/vhost.h"
+
 /* Newer than the kernel headers of Debian 12 */
 #ifndef TUN_F_USO4
 #define TUN_F_USO4	0x20
@@ -28,6 +30,7 @@ struct tap {
 	unsigned int index;
 	int fd;
 	bool has_header, detachable;
+	bool vhost;			/* the kernel moves the frames by itself */
 	unsigned int offloads;		/* TUN_F_, those that the interface takes */
 	struct event_source source;
 };
@@ -87,6 +90,8 @@ static int tap_start(struct net_backend *backend)
 	if (result)
 		return log_errno(result, "network: %s: queue %u", tap->name, tap->index);
 	tap_drop_stale(tap);
+	if (tap->vhost)
+		return 0;
 	tap->source.opaque = tap;
 	result = event_add(backend->loop, &tap->source, tap->fd, EPOLLIN, tap_ready);
 	return result ? log_errno(result, "network: %s", tap->name) : 0;
@@ -204,6 +209,7 @@ static struct tap *tap_make(const struct net_setup *setup, const struct tap_inte
 	tap->fd = interface->fds[index];
 	tap->index = index;
 	tap->has_header = interface->has_header;
+	tap->vhost = setup->vhost;
 	tap->offloads = interface->offloads;
 	tap->backend.ops = &tap_ops;
 	tap->backend.features = tap_features(interface->offloads);
@@ -214,6 +220,19 @@ static struct tap *tap_make(const struct net_setup *setup, const struct tap_inte
 	if (tap_queue(tap, IFF_DETACH_QUEUE))
 		tap->detachable = false;
 	return tap;
+}
+
+/* Without the header that virtio has vhost would take the frames' own first bytes for one. */
+static int tap_open_vhost(struct network *network, const struct tap *tap)
+{
+	int result;
+
+	if (!tap->has_header)
+		return log_error(EUSAGE, "option --network: vhost=1: %s was made without IFF_VNET_HDR", tap->name);
+	result = vhost_net_open(&network->vhosts[network->vhost_count], tap->fd);
+	if (!result)
+		network->vhost_count++;
+	return result;
 }
 
 static const struct net_backend_type tap_type;
@@ -231,18 +250,22 @@ static int tap_create(struct net_setup *setup, struct network *network)
 		result = tap_open(setup, &options, &interface);
 	if (result)
 		return result;
+	if (setup->vhost && interface.count < setup->pairs)
+		result = log_error(EUSAGE, "option --network: vhost=1: fd= names fewer descriptors than mq=%u", setup->pairs);
 	for (unsigned int i = 0; i < interface.count; i++) {
 		tap = result ? NULL : tap_make(setup, &interface, i);
 		if (!tap) {
-			result = -ENOMEM;
+			result = result ? result : -ENOMEM;
 			close(interface.fds[i]);
 			continue;
 		}
 		network->backends[network->backend_count++] = &tap->backend;
+		if (setup->vhost)
+			result = tap_open_vhost(network, tap);
 		if (i == 0 && options.downscript)
 			tap->downscript = strdup(options.downscript);
 	}
-	return result ? log_errno(result, "network: %s", interface.name) : 0;
+	return result == -ENOMEM ? log_errno(result, "network: %s", interface.name) : result;
 }
 
 static const struct net_backend_type tap_type = {

@@ -145,6 +145,7 @@ static bool control_offloads(struct net *net, const struct virtio_request *req, 
 	    (le64_get(wanted) & ~(net->device.features & NET_GUEST_OFFLOADS)))
 		return false;
 	net->offloads = le64_get(wanted);
+	/* Offered for back ends that have offloads() alone. */
 	for (unsigned int i = 0; i < net->backend_count; i++)
 		net->pairs[i].backend->ops->offloads(net->pairs[i].backend, net->offloads);
 	return true;

@@ -8,12 +8,17 @@
  */
 #include "net.h"
 
+#include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "kvm/kvm.h"
 
 static const char net_key[] = "virtio-net";
+
+/* What a back end that works on the rings must know itself: how they are written, and what stands before a frame. */
+#define NET_RING_FEATURES (BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_F_VERSION_1) | \
+			   BIT(VIRTIO_F_ANY_LAYOUT) | BIT(VIRTIO_NET_F_MRG_RXBUF))
 
 /* ---- what the guest sends ---- */
 
@@ -196,6 +201,8 @@ static void net_link_changed(void *opaque)
 void net_unplug(struct net *net, bool unplugged)
 {
 	net->unplugged = unplugged;
+	if (net->started && net_vhost_apply(net))
+		virtio_needs_reset(&net->device);
 	net_link_update(net);
 }
 
@@ -272,7 +279,7 @@ int net_set_active(struct net *net, uint16_t pairs)
 			pair->started = !result;
 		}
 	}
-	return result;
+	return result ? result : net_vhost_apply(net);
 }
 
 static int net_begin(struct net *net)
@@ -280,7 +287,9 @@ static int net_begin(struct net *net)
 	int result;
 
 	for (unsigned int i = 0; i < net->backend_count; i++)
-		net->pairs[i].backend->ops->offloads(net->pairs[i].backend, net->offloads);
+		if (net->pairs[i].backend->ops->offloads)
+			net->pairs[i].backend->ops->offloads(net->pairs[i].backend, net->offloads);
+	net_vhost_begin(net);
 	result = net_set_active(net, net->active);
 	net->started = !result;
 	/* Nobody said so while it was stopped. */
@@ -290,6 +299,7 @@ static int net_begin(struct net *net)
 
 static void net_stop(struct net *net)
 {
+	net_vhost_stop(net);
 	for (unsigned int i = 0; i < net->backend_count; i++)
 		pair_stop(&net->pairs[i]);
 	net->started = false;
@@ -308,7 +318,17 @@ static void net_reset(struct virtio_device *device)
 	struct net *net = container_of(device, struct net, device);
 
 	net_stop(net);
+	for (unsigned int i = 0; i < net->vhost_count; i++)
+		vhost_reset(net->vhosts[i]);
 	net_power_on(net);
+}
+
+static void net_interrupts_moved(struct virtio_device *device)
+{
+	struct net *net = container_of(device, struct net, device);
+
+	for (unsigned int i = 0; i < net->vhost_count; i++)
+		vhost_interrupts_moved(net->vhosts[i]);
 }
 
 static int net_quiesce(struct virtio_device *device)
@@ -375,6 +395,7 @@ static const struct virtio_device_ops net_ops = {
 	.config_read	= net_config_read,
 	.config_write	= net_config_write,
 	.start		= net_device_start,
+	.interrupts_moved = net_interrupts_moved,
 	.reset		= net_reset,
 	.quiesce	= net_quiesce,
 	.resume		= net_resume,
@@ -386,7 +407,8 @@ static uint64_t net_features(const struct net *net, const struct net_backend *ba
 {
 	uint64_t features = backend->features;
 
-	if (features & NET_GUEST_OFFLOADS)
+	/* A daemon can't be told of them while it runs. */
+	if ((features & NET_GUEST_OFFLOADS) && backend->ops->offloads)
 		features |= BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
 	if (net->mtu)
 		features |= BIT(VIRTIO_NET_F_MTU);
@@ -430,18 +452,28 @@ static struct net *net_make(const struct network *network, struct event_loop *lo
 	net->device.transport_name = network->transport;
 	net->device.queue_count = 2 * net->pair_count + 1;
 	net->device.features_offered = net_features(net, network->backends[0]);
+	net->vhosts = network->vhosts;
+	net->vhost_count = network->vhost_count;
+	if (net->vhost_count)
+		net->device.features_refused = NET_RING_FEATURES & ~net->vhosts[0]->features;
 	net_power_on(net);
 	return net;
 }
 
 static int net_add(struct kvm *kvm, size_t index, struct net **out)
 {
-	struct net *net = net_make(networks_get(kvm, index), networks_loop(kvm));
+	struct network *network = networks_get(kvm, index);
+	struct net *net = net_make(network, network->loop ? network->loop : networks_loop(kvm));
 	int result;
 
 	if (!net)
 		return log_errno(ENOMEM, "virtio-net");
 	result = virtio_device_add(kvm, &net->device, &net_ops, "virtio-net%zu", index);
+	if (!result) {
+		result = net_vhost_attach(net);
+		if (result)
+			virtio_device_del(&net->device);
+	}
 	if (result)
 		net_free(net);
 	else
@@ -454,6 +486,7 @@ static void net_free_all(struct net *net)
 	for (struct net *next; net; net = next) {
 		next = net->next;
 		virtio_device_del(&net->device);
+		net_vhost_detach(net);
 		net_free(net);
 	}
 }

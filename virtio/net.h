@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * virtio-net in four files: the device and what it sends (net.c), receiving (net-receive.c), control (net-control.c),
- * QMP's set_link (net-link.c).
+ * virtio-net in five files: the device and what it sends (net.c), receiving (net-receive.c), control (net-control.c),
+ * QMP's set_link (net-link.c), rings that somebody else works on (net-vhost.c).
  */
 #ifndef VIRTIO_NET_H
 #define VIRTIO_NET_H
 
 #include "kvm/net.h"
+#include "kvm/vhost.h"
 #include "kvm/virtio.h"
 
 /* Queues: receive and transmit of each pair in turn, then control (VirtIO 1.3, 5.1.2). */
@@ -56,6 +57,8 @@ struct net {
 	uint8_t mac_default[6];
 	struct net *next;
 	struct log_limit odd_frames;
+	struct vhost *const *vhosts;	/* who works on the pairs' rings; see struct network */
+	unsigned int vhost_count;	/* 0: this file does */
 
 	/* read by vCPUs, written by the loop */
 	_Atomic uint64_t mac;		/* its 6 bytes as they lie in config space */
@@ -94,6 +97,17 @@ static inline unsigned int net_control_index(const struct net *net)
 
 /** net_set_active() - the driver uses the first @pairs from now on; -errno: one can't be started */
 int __must_check net_set_active(struct net *net, uint16_t pairs);
+
+/**
+ * net_vhost_begin() - the rings of pairs are others' from now on, the control queue is ours: where it lies is negotiated
+ * net_vhost_apply() - of the pairs that the driver uses, whoever works on them does, unless no frame may pass
+ * net_vhost_stop() - nobody does
+ */
+void net_vhost_begin(struct net *net);
+int __must_check net_vhost_apply(struct net *net);
+void net_vhost_stop(struct net *net);
+int __must_check net_vhost_attach(struct net *net);
+void net_vhost_detach(struct net *net);
 
 /** net_receive_frames() - takes frames from the back end as long as both sides have some; net_receive_flush() behind it */
 void net_receive_frames(struct net_pair *pair);

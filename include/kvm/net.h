@@ -21,6 +21,7 @@
 
 struct kvm;
 struct net_backend;
+struct vhost;
 
 /* Newer than the kernel headers of Debian 12 */
 #ifndef VIRTIO_NET_F_HOST_USO
@@ -99,12 +100,20 @@ struct net_setup {
 	unsigned int pairs;		/* mq= */
 	const char *transport;		/* trans=, or NULL */
 	const char *pcap;
+	bool vhost;			/* vhost=1: rings are worked on by the host's kernel */
 };
 
 /** struct network - one network device that -n asks for */
 struct network {
 	struct net_backend *backends[NET_PAIRS_MAX];
 	unsigned int backend_count;
+	/*
+	 * Who works on the rings instead of send() and receive(): one a pair beside its back end, or one for all pairs.
+	 * start(), stop(), offloads() and link_up are the back ends' still.
+	 */
+	struct vhost *vhosts[NET_PAIRS_MAX];
+	unsigned int vhost_count;
+	struct event_loop *loop;	/* the device's own, as it may wait for somebody; NULL: the shared one */
 	unsigned int pairs;
 	const char *transport;		/* trans=, or NULL: --virtio-transport's */
 	uint8_t mac[6];

@@ -779,10 +779,10 @@ START_TEST(wrong_networks_are_refused)
 	net_refused("mode=test,mtu=65536", EUSAGE, "mtu=65536 is not between");
 	net_refused("mode=test,mq=17", EUSAGE, "mq=17 is no number of queue pairs");
 	net_refused("mode=test,mq=x", EUSAGE, "mq=x is no number");
-	net_refused("mode=test,vhost=1", EUSAGE, "vhost=1 is not built yet");
+	net_refused("mode=test,vhost=1", EUSAGE, "vhost= is for mode=tap");
 	net_refused("mode=test,trans=usb", EUSAGE, "trans=usb is no transport");
 	net_refused("mode=test,host_ip=1.2.3", EUSAGE, "host_ip=1.2.3 is no IPv4 address");
-	net_refused("mode=vhost-user", EUSAGE, "not built yet");
+	net_refused("mode=vhost-user", EUSAGE, "needs socket=");
 }
 END_TEST
 

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Vhost in the host's kernel: rings worked on by its threads, set up by ioctls (linux/vhost.h).
+ *
+ * vhost-net moves frames between a queue pair and a tap; vhost-vsock connects the guest's sockets with the host's own
+ * AF_VSOCK. The first socket or CID is what enables a ring, so each of the two says how. Nothing here waits for anybody.
+ */
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/vhost.h>
+#include <linux/virtio_net.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "kvm/kvm.h"
+#include "kvm/vhost.h"
+
+struct vhost_kernel {
+	struct vhost vhost;
+	int fd;
+	int tap_fd;			/* vhost-net: the tap's queue, not ours */
+};
+
+static struct vhost_kernel *kernel_of(struct vhost *vhost)
+{
+	return container_of(vhost, struct vhost_kernel, vhost);
+}
+
+/* What fails here is a bug of ours or a host without memory: said, since a guest only sees a device that hangs. */
+static int kernel_call(struct vhost *vhost, unsigned long request, const void *argument, const char *what)
+{
+	if (ioctl(kernel_of(vhost)->fd, request, argument) >= 0)
+		return 0;
+	return log_errno(errno, "%s: vhost: %s", vhost->device->device.name, what);
+}
+
+static int kernel_begin(struct vhost *vhost, uint64_t features, const struct vhost_region *regions, unsigned int count)
+{
+	struct {
+		struct vhost_memory head;
+		struct vhost_memory_region regions[VHOST_REGIONS_MAX];
+	} memory = { .head.nregions = count };
+	int result;
+
+	for (unsigned int i = 0; i < count; i++) {
+		memory.regions[i].guest_phys_addr = regions[i].guest;
+		memory.regions[i].memory_size = regions[i].size;
+		memory.regions[i].userspace_addr = (uintptr_t)regions[i].host;
+	}
+	result = kernel_call(vhost, VHOST_SET_FEATURES, &features, "features");
+	return result ? result : kernel_call(vhost, VHOST_SET_MEM_TABLE, &memory, "guest memory");
+}
+
+static int kernel_ring_fd(struct vhost *vhost, unsigned long request, unsigned int index, int fd, const char *what)
+{
+	const struct vhost_vring_file file = { .index = index, .fd = fd };
+
+	return kernel_call(vhost, request, &file, what);
+}
+
+static int kernel_ring_begin(struct vhost *vhost, const struct vhost_ring *ring)
+{
+	const struct vhost_vring_state size = { .index = ring->index, .num = ring->size };
+	const struct vhost_vring_state base = { .index = ring->index, .num = ring->base };
+	const struct vhost_vring_addr address = {
+		.index = ring->index, .desc_user_addr = (uintptr_t)ring->desc, .avail_user_addr = (uintptr_t)ring->avail,
+		.used_user_addr = (uintptr_t)ring->used,
+	};
+	int result;
+
+	result = kernel_call(vhost, VHOST_SET_VRING_NUM, &size, "a ring's size");
+	if (!result)
+		result = kernel_call(vhost, VHOST_SET_VRING_BASE, &base, "a ring's base");
+	if (!result)
+		result = kernel_call(vhost, VHOST_SET_VRING_ADDR, &address, "a ring's addresses");
+	if (!result)
+		result = kernel_ring_fd(vhost, VHOST_SET_VRING_CALL, ring->index, ring->call_fd, "a ring's interrupt");
+	if (!result)
+		result = kernel_ring_fd(vhost, VHOST_SET_VRING_KICK, ring->index, ring->kick_fd, "a ring's doorbell");
+	return result;
+}
+
+static int kernel_ring_call(struct vhost *vhost, unsigned int index, int fd)
+{
+	return kernel_ring_fd(vhost, VHOST_SET_VRING_CALL, index, fd, "a ring's interrupt");
+}
+
+static int kernel_ring_end(struct vhost *vhost, unsigned int index, uint16_t *base)
+{
+	struct vhost_vring_state state = { .index = index };
+	int result = kernel_call(vhost, VHOST_GET_VRING_BASE, &state, "a ring's base");
+
+	*base = (uint16_t)state.num;
+	return result;
+}
+
+static void kernel_close(struct vhost *vhost)
+{
+	close(kernel_of(vhost)->fd);
+	free(kernel_of(vhost));
+}
+
+/* ---- net ---- */
+
+/* The tap's frames stand behind the header that was negotiated, which vhost passes on as it is. */
+static int net_begin(struct vhost *vhost, uint64_t features, const struct vhost_region *regions, unsigned int count)
+{
+	const int size = features & (BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_MRG_RXBUF)) ? sizeof(struct virtio_net_hdr_v1) :
+			 sizeof(struct virtio_net_hdr);
+
+	if (ioctl(kernel_of(vhost)->tap_fd, TUNSETVNETHDRSZ, &size) < 0)
+		return log_errno(errno, "%s: the interface can't have headers of %d bytes", vhost->device->device.name, size);
+	return kernel_begin(vhost, features, regions, count);
+}
+
+static int net_ring_enable(struct vhost *vhost, unsigned int index, bool enabled)
+{
+	return kernel_ring_fd(vhost, VHOST_NET_SET_BACKEND, index, enabled ? kernel_of(vhost)->tap_fd : -1, "a ring's interface");
+}
+
+static const struct vhost_ops net_ops = {
+	.begin		= net_begin,
+	.ring_begin	= kernel_ring_begin,
+	.ring_call	= kernel_ring_call,
+	.ring_enable	= net_ring_enable,
+	.ring_end	= kernel_ring_end,
+	.close		= kernel_close,
+};
+
+/* ---- vsock ---- */
+
+static int vsock_ring_enable(struct vhost *vhost, unsigned int index, bool enabled)
+{
+	(void)vhost;
+	(void)index;
+	(void)enabled;
+	return 0;
+}
+
+static int vsock_run(struct vhost *vhost, bool running)
+{
+	const int value = running;
+
+	return kernel_call(vhost, VHOST_VSOCK_SET_RUNNING, &value, "running");
+}
+
+static const struct vhost_ops vsock_ops = {
+	.begin		= kernel_begin,
+	.ring_begin	= kernel_ring_begin,
+	.ring_call	= kernel_ring_call,
+	.ring_enable	= vsock_ring_enable,
+	.ring_end	= kernel_ring_end,
+	.run		= vsock_run,
+	.close		= kernel_close,
+};
+
+/* ---- opening ---- */
+
+static int kernel_open_said(const char *option, const char *path, const char *module)
+{
+	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
+		return log_error(errno, "option --%s: there is no %s (modprobe %s)", option, path, module);
+	if (errno == EACCES || errno == EPERM)
+		return log_error(errno, "option --%s: no permission for %s (it needs a group that may write it)", option, path);
+	return log_errno(errno, "option --%s: %s", option, path);
+}
+
+static int kernel_open(struct vhost_kernel **out, const struct vhost_ops *ops, const char *option, const char *path,
+		       const char *module)
+{
+	struct vhost_kernel *kernel = calloc(1, sizeof(*kernel));
+	int result;
+
+	if (!kernel)
+		return log_errno(ENOMEM, "option --%s", option);
+	kernel->vhost.ops = ops;
+	kernel->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (kernel->fd < 0) {
+		result = kernel_open_said(option, path, module);
+		free(kernel);
+		return result;
+	}
+	if (ioctl(kernel->fd, VHOST_SET_OWNER, NULL) < 0 || ioctl(kernel->fd, VHOST_GET_FEATURES, &kernel->vhost.features) < 0) {
+		result = log_errno(errno, "option --%s: %s", option, path);
+		kernel_close(&kernel->vhost);
+		return result;
+	}
+	/* Logging is migration's, IOMMUs are nobody's here. */
+	kernel->vhost.features &= ~(BIT(VHOST_F_LOG_ALL) | BIT(VIRTIO_F_ACCESS_PLATFORM) | BIT(VHOST_NET_F_VIRTIO_NET_HDR) |
+				    BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_NOTIFY_ON_EMPTY));
+	*out = kernel;
+	return 0;
+}
+
+int vhost_net_open(struct vhost **vhost, int tap_fd)
+{
+	struct vhost_kernel *kernel = NULL;
+	int result = kernel_open(&kernel, &net_ops, "network", "/dev/vhost-net", "vhost_net");
+
+	if (result)
+		return result;
+	kernel->tap_fd = tap_fd;
+	*vhost = &kernel->vhost;
+	return 0;
+}
+
+int vhost_vsock_open(struct vhost **vhost, uint64_t cid)
+{
+	struct vhost_kernel *kernel = NULL;
+	int result = kernel_open(&kernel, &vsock_ops, "vsock", "/dev/vhost-vsock", "vhost_vsock");
+
+	if (result)
+		return result;
+	if (ioctl(kernel->fd, VHOST_VSOCK_SET_GUEST_CID, &cid) < 0) {
+		result = errno == EADDRINUSE ? log_error(errno, "option --vsock: another VM has the CID %llu", (unsigned long long)cid) :
+		         log_errno(errno, "option --vsock: the CID %llu", (unsigned long long)cid);
+		kernel_close(&kernel->vhost);
+		return result;
+	}
+	*vhost = &kernel->vhost;
+	return 0;
+}
