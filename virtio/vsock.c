@@ -15,6 +15,7 @@
 #include "kvm/control.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/vhost-option.h"
 
 enum { RECEIVE, TRANSMIT, EVENT, VSOCK_QUEUES };
 
@@ -321,7 +322,9 @@ static int vsock_parse(struct vsock *vsock, const struct kvm *kvm, const char *t
 	if (result)
 		return result;
 	path = keyval_get(&keyval, "path");
-	result = keyval_done(&keyval, "vsock", "path");
+	/* vhost=0 is what this is. */
+	(void)keyval_get(&keyval, "vhost");
+	result = keyval_done(&keyval, "vsock", "path, vhost");
 	if (!result)
 		result = vsock_parse_cid(vsock, keyval.first);
 	if (!result && path && *path) {
@@ -357,7 +360,7 @@ static int vsock_init(struct kvm *kvm)
 	struct vsock *vsock;
 	int result;
 
-	if (!text)
+	if (!text || vsock_is_vhost(text))
 		return INIT_SKIP;
 	vsock = calloc(1, sizeof(*vsock));
 	if (!vsock)
@@ -372,10 +375,10 @@ static int vsock_init(struct kvm *kvm)
 }
 
 static const struct option_def vsock_options[] = {
-	{ .name = "vsock", .type = OPTION_STRING, .argument = "CID[,path=FILE]",
+	{ .name = "vsock", .type = OPTION_STRING, .argument = "CID[,path=FILE|,vhost=1]",
 	  .help = "Sockets between guest and host; CID is a number from 3 on, or auto; the guest's port N is reached by "
 		  "`CONNECT N' on the Unix socket FILE (default: NAME.vsock beside the control socket), port N of the "
-		  "host is the socket FILE_N" },
+		  "host is the socket FILE_N; vhost=1: by the host's kernel and its AF_VSOCK" },
 };
 RUN_OPTIONS(vsock_options_group, "Device options", vsock_options);
 
