@@ -239,6 +239,9 @@ static void network_close(struct network *network)
 
 		backend->ops->close(backend);
 	}
+	if (network->closed)
+		network->closed(network);
+	network->closed = NULL;
 	event_loop_destroy(network->loop);
 	network->loop = NULL;
 }

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "kvm/net.h"
+#include "stream.h"
 
 #define LENGTH_SIZE	4
 #define RECORD_MAX	(LENGTH_SIZE + NET_FRAME_MAX)
@@ -440,6 +440,34 @@ static int stream_open(struct stream *stream, const struct stream_options *optio
 	return options->server ? open_server(stream) : open_client(stream);
 }
 
+static struct stream *stream_new(const struct net_setup *setup)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+
+	if (!stream)
+		return NULL;
+	stream->backend.ops = &stream_ops;
+	stream->backend.loop = setup->loop;
+	stream->fd = stream->listen_fd = -1;
+	stream->source.opaque = stream->listener.opaque = stream;
+	event_timer_init(setup->loop, &stream->retry, stream_retry);
+	return stream;
+}
+
+int net_stream_take(const struct net_setup *setup, struct network *network, int fd)
+{
+	struct stream *stream = stream_new(setup);
+
+	if (!stream) {
+		close(fd);
+		return log_errno(ENOMEM, "network: stream");
+	}
+	stream->fd = fd;
+	atomic_init(&stream->backend.link_up, true);
+	network->backends[network->backend_count++] = &stream->backend;
+	return 0;
+}
+
 static int stream_create(struct net_setup *setup, struct network *network)
 {
 	struct stream_options options;
@@ -448,14 +476,9 @@ static int stream_create(struct net_setup *setup, struct network *network)
 
 	if (result)
 		return result;
-	stream = calloc(1, sizeof(*stream));
+	stream = stream_new(setup);
 	if (!stream)
 		return log_errno(ENOMEM, "network: stream");
-	stream->backend.ops = &stream_ops;
-	stream->backend.loop = setup->loop;
-	stream->fd = stream->listen_fd = -1;
-	stream->source.opaque = stream->listener.opaque = stream;
-	event_timer_init(setup->loop, &stream->retry, stream_retry);
 	result = stream_open(stream, &options);
 	if (result) {
 		stream_close(&stream->backend);

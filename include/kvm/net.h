@@ -12,6 +12,7 @@
 #include <linux/virtio_net.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include "kvm/event.h"
@@ -114,6 +115,9 @@ struct network {
 	struct vhost *vhosts[NET_PAIRS_MAX];
 	unsigned int vhost_count;
 	struct event_loop *loop;	/* the device's own, as it may wait for somebody; NULL: the shared one */
+	/** @closed: behind the back ends' close; NULL: nothing */
+	void (*closed)(struct network *network);
+	pid_t helper;			/* @closed's: a process that goes with the network */
 	unsigned int pairs;
 	const char *transport;		/* trans=, or NULL: --virtio-transport's */
 	uint8_t mac[6];
