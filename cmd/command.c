@@ -77,7 +77,7 @@ struct option_group command_group(const struct command *command)
 		.title = "Options", .options = command->options, .count = command->option_count };
 }
 
-void command_help(const struct command *command, int fd)
+void command_help(const struct command *command, bool all, int fd)
 {
 	struct option_group own = command_group(command);
 	const struct option_group *groups = command->groups ? command->groups() : &own;
@@ -93,7 +93,11 @@ void command_help(const struct command *command, int fd)
 		command->help);
 	if (command->pending)
 		dprintf(fd, "\nNot built yet: %s.\n", command->pending);
-	if (command->groups || command->option_count) {
+	if (command->often && !all) {
+		dprintf(fd, "\nOptions used most:\n");
+		option_help_some(groups, command->often, fd);
+		dprintf(fd, "\nlkvm %s --help-all shows them all.\n", command->name);
+	} else if (command->groups || command->option_count) {
 		dprintf(fd, "\n");
 		option_help(groups, fd);
 	}
@@ -131,15 +135,20 @@ int command_unknown(const struct command *family, const char *name)
 	return LKVM_STATUS_USAGE;
 }
 
+static bool asks_for_help(const char *word)
+{
+	return strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "--help-all") == 0;
+}
+
 /* A family by itself, or with a word that is no member. */
 static int family_run(const struct command *family, int argc, char **argv)
 {
 	if (!argc) {
-		command_help(family, STDERR_FILENO);
+		command_help(family, true, STDERR_FILENO);
 		return LKVM_STATUS_USAGE;
 	}
-	if (strcmp(argv[0], "-h") == 0 || strcmp(argv[0], "--help") == 0) {
-		command_help(family, STDOUT_FILENO);
+	if (asks_for_help(argv[0])) {
+		command_help(family, true, STDOUT_FILENO);
 		return 0;
 	}
 	return command_unknown(family, argv[0]);
@@ -154,8 +163,8 @@ static int command_run(const struct command *command, int argc, char **argv)
 
 	if (config_parse(&config, groups, argc, argv, &first) < 0)
 		return LKVM_STATUS_USAGE;
-	if (config_flag(config, "help")) {
-		command_help(command, STDOUT_FILENO);
+	if (config_flag(config, "help") || config_flag(config, "help-all")) {
+		command_help(command, config_flag(config, "help-all"), STDOUT_FILENO);
 		status = 0;
 	} else if (first < argc && !command->operands) {
 		log_error(EINVAL, "%s: lkvm %s takes options only", argv[first], command->name);

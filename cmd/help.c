@@ -10,6 +10,7 @@
 #include "kvm/log.h"
 
 static const struct option_def help_options[] = {
+	{ .name = "all", .letter = 'a', .type = OPTION_FLAG, .help = "Show all options, as the command's --help-all" },
 	{ .name = "man-options", .type = OPTION_FLAG },
 };
 
@@ -51,7 +52,7 @@ static int help_run(struct config *config, int argc, char **argv)
 		log_error(EINVAL, "%s: one command at a time", argv[used]);
 		return LKVM_STATUS_USAGE;
 	}
-	command_help(command, STDOUT_FILENO);
+	command_help(command, config_flag(config, "all"), STDOUT_FILENO);
 	return 0;
 }
 

@@ -408,11 +408,17 @@ static int run_run(struct config *config, int argc, char **argv)
 	return run_with(config, config_split(config) == SIZE_MAX ? NULL : argv + operands);
 }
 
+/* What --help shows: the options that people use first. */
+static const char *const often[] = {
+	"kernel", "initrd", "params", "disk", "mem", "cpus", "network", "name", "rw", "gdb", NULL,
+};
+
 static struct command run_command = {
 	.name = "run",
 	.operands = "[KERNEL] [-- COMMAND...]",
 	.help = "Boot a kernel in a new VM, or run a command on it",
 	.groups = run_options,
+	.often = often,
 	.run = run_run,
 };
 COMMAND(run_command);

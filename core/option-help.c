@@ -35,14 +35,20 @@ static bool shows_nothing(const struct option_group *group)
 	return true;
 }
 
-static void help_row(const struct option_def *def, int fd)
+/* How much of the argument's name is shown: in brief, not what may stand behind its first word. */
+static int argument_length(const struct option_def *def, bool brief)
+{
+	return (int)(brief ? strcspn(argument_name(def), "[") : strlen(argument_name(def)));
+}
+
+static void help_row(const struct option_def *def, bool brief, int fd)
 {
 	char left[96];
 	char letter[] = { ' ', '-', def->letter, ',', '\0' };
 	bool flag = def->type == OPTION_FLAG;
 
-	snprintf(left, sizeof(left), " %s --%s%s%s%s", def->letter ? letter : "    ", def->name,
-		 flag ? "" : def->optional_argument ? "[=" : " ", flag ? "" : argument_name(def),
+	snprintf(left, sizeof(left), " %s --%s%s%.*s%s", def->letter ? letter : "    ", def->name,
+		 flag ? "" : def->optional_argument ? "[=" : " ", flag ? 0 : argument_length(def, brief), argument_name(def),
 		 !flag && def->optional_argument ? "]" : "");
 
 	/* a name too long for its column gets a line of its own */
@@ -73,7 +79,27 @@ void option_help(const struct option_group *groups, int fd)
 		title = group->title;
 		for (size_t i = 0; i < group->count; i++)
 			if (!is_hidden(&group->options[i]))
-				help_row(&group->options[i], fd);
+				help_row(&group->options[i], false, fd);
+	}
+}
+
+static const struct option_def *find_row(const struct option_group *groups, const char *name)
+{
+	for (const struct option_group *group = groups; group; group = group->next)
+		for (size_t i = 0; i < group->count; i++)
+			if (strcmp(group->options[i].name, name) == 0)
+				return &group->options[i];
+	return NULL;
+}
+
+void option_help_some(const struct option_group *groups, const char *const *names, int fd)
+{
+	for (; *names; names++) {
+		const struct option_def *def = find_row(groups, *names);
+
+		/* a build may leave its owner out */
+		if (def)
+			help_row(def, true, fd);
 	}
 }
 

@@ -15,9 +15,10 @@
 
 static struct option_group *run_groups;
 
-/* `-h` and `--help` belong to every command, so no table has to say them. */
+/* `-h`, `--help` and `--help-all` belong to every command, so no table has to say them. */
 static const struct option_def help_options[] = {
 	{ .name = "help", .letter = 'h', .type = OPTION_FLAG, .help = "Show this help" },
+	{ .name = "help-all", .type = OPTION_FLAG, .help = "Show all options" },
 };
 
 static int group_compare(const struct option_group *a, const struct option_group *b)
@@ -254,8 +255,8 @@ int config_new(struct config **config, struct option_group *groups)
 	for (const struct option_group *group = groups; group && r == 0; group = group->next)
 		for (size_t i = 0; i < group->count && r == 0; i++)
 			r = config_add(new, &group->options[i]);
-	if (r == 0)
-		r = config_add(new, &help_options[0]);
+	for (size_t i = 0; i < ARRAY_SIZE(help_options) && r == 0; i++)
+		r = config_add(new, &help_options[i]);
 	if (r < 0) {
 		config_free(new);
 		return r;

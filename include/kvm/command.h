@@ -15,6 +15,8 @@ struct command {
 	size_t option_count;
 	/** @groups: instead of options, for run; NULL otherwise */
 	struct option_group *(*groups)(void);
+	/** @often: the options that --help shows, where it doesn't show all; NULL-terminated */
+	const char *const *often;
 	/** @run: with the parsed options and the operands; returns the exit status */
 	int (*run)(struct config *config, int argc, char **argv);
 	const char *pending;		/* not NULL: answers "not built yet (this)" */
@@ -39,9 +41,9 @@ struct command *command_find(const char *name);
 struct command *command_find_words(int argc, char **argv, int *used);
 /** command_first() - all commands, sorted by name */
 struct command *command_first(void);
-/** command_usage(), command_help() - what `lkvm` and `lkvm COMMAND --help` print */
+/** command_usage(), command_help() - what `lkvm` and `lkvm COMMAND --help` (@all: --help-all) print */
 void command_usage(int fd);
-void command_help(const struct command *command, int fd);
+void command_help(const struct command *command, bool all, int fd);
 /** command_unknown() - says that there is no command @name (in @family, or NULL), and which one was meant; the status */
 int command_unknown(const struct command *family, const char *name);
 /** command_group() - the table of a command that has no groups of its own */

@@ -71,7 +71,7 @@ struct config;
  * @rest: receives the index of the first operand (or argc). Options may stand behind operands; @argv is put
  *        in order: options first. What follows `--` is an operand.
  *
- * `-h` and `--help` are known without a table: config_flag(config, "help").
+ * `-h`, `--help` and `--help-all` are known without a table: config_flag(config, "help").
  * Returns 0 or -EINVAL, having said one line: the option, what is wrong, what would be right.
  */
 int __must_check config_parse(struct config **config, struct option_group *groups, int argc, char **argv, int *rest);
@@ -93,7 +93,9 @@ const char *config_item(const struct config *config, const char *name, size_t in
 /** config_split() - how many operands stood before a `--`; SIZE_MAX if there was none */
 size_t config_split(const struct config *config);
 
-/** option_help() - prints the tables as --help does; option_man() - as the man page's mdoc lists */
+/** option_help_some() - the rows called @names (NULL-terminated), in that order */
+void option_help_some(const struct option_group *groups, const char *const *names, int fd);
+/** option_help() - prints the tables as --help-all does; option_man() - as the man page's mdoc lists */
 void option_help(const struct option_group *groups, int fd);
 void option_man(const struct option_group *groups, int fd);
 
