@@ -154,6 +154,15 @@ static int family_run(const struct command *family, int argc, char **argv)
 	return command_unknown(family, argv[0]);
 }
 
+static int raw_run(const struct command *command, int argc, char **argv)
+{
+	if (argc && asks_for_help(argv[0])) {
+		command_help(command, true, STDOUT_FILENO);
+		return 0;
+	}
+	return command->run(NULL, argc, argv);
+}
+
 static int command_run(const struct command *command, int argc, char **argv)
 {
 	struct option_group own = command_group(command);
@@ -203,5 +212,7 @@ int command_main(int argc, char **argv)
 	}
 	if (command->family)
 		return family_run(command, argc - 2, argv + 2);
+	if (command->raw)
+		return raw_run(command, argc - 1 - used, argv + 1 + used);
 	return command_run(command, argc - 1 - used, argv + 1 + used);
 }

@@ -19,6 +19,8 @@ struct command {
 	const char *const *often;
 	/** @run: with the parsed options and the operands; returns the exit status */
 	int (*run)(struct config *config, int argc, char **argv);
+	/** @raw: all words are operands, as they are another program's; but for a first --help */
+	bool raw;
 	const char *pending;		/* not NULL: answers "not built yet (this)" */
 	/**
 	 * @family: it only leads to its members, commands of their own that are called "disk create", "disk info", ...;
