@@ -60,6 +60,15 @@ endif
 ifeq ($(ARCH),arm64)
 $(call library,required, libfdt,  libfdt.h,  -lfdt,     libfdt-dev,    the device tree)
 endif
+$(call library,optional, inih,    ini.h,     -linih,    libinih-dev,   VMs in files, core/config-file.c cmd/up.c cmd/down.c \
+		tests/unit/test-config-file.c)
+# Loaded when there is an oops to decode: only its header is needed, and a static program can't.
+ifeq ($(STATIC),)
+$(call library,optional, libdw,   elfutils/libdwfl.h,,libdw-dev,    files and lines in an oops, guest/decode.c \
+		guest/decode-symbols.c tests/unit/test-decode.c)
+else
+LEFT_OUT_STATIC	+= guest/decode.c guest/decode-symbols.c tests/unit/test-decode.c
+endif
 $(call library,tests,    check,   check.h,   -lcheck -lsubunit -lrt -lm,check, unit tests)
 
 # $(call libraries-of,KIND): those of a kind that were found; $(call library-flags,--libs or --cflags,NAMES)

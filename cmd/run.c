@@ -26,6 +26,7 @@
 #include "kvm/kvm.h"
 #include "kvm/log.h"
 #include "kvm/terminal.h"
+#include "run.h"
 
 #define NAME_LENGTH_MAX		64
 #define CPUS_MAX		4096
@@ -119,7 +120,8 @@ static int take_operands(struct config *config, int argc, char **argv)
 	if (argc > 1)
 		return log_error(EUSAGE, "%s: one kernel is enough (options start with --)",
 				 argv[1]);
-	if (config_given(config, "kernel"))
+	/* a file's kernel gives way */
+	if (config_source(config, "kernel") == CONFIG_COMMAND_LINE)
 		return log_error(EUSAGE, "%s: the kernel was named by --kernel already", argv[0]);
 	return config_set(config, "kernel", argv[0]) < 0 ? -EUSAGE : 0;
 }
@@ -408,6 +410,18 @@ static int run_run(struct config *config, int argc, char **argv)
 	return run_with(config, config_split(config) == SIZE_MAX ? NULL : argv + operands);
 }
 
+/* Files first, so that run_run() sees one set of options, whoever said them. */
+static int run_main(struct config *config, int argc, char **argv)
+{
+	size_t operands = MIN(config_split(config), (size_t)argc);
+
+	if (run_config_files(config) < 0)
+		return LKVM_STATUS_USAGE;
+	if (!config_flag(config, "print-config"))
+		return run_run(config, argc, argv);
+	return take_operands(config, (int)operands, argv) < 0 ? LKVM_STATUS_USAGE : run_print_config(config);
+}
+
 /* What --help shows: the options that people use first. */
 static const char *const often[] = {
 	"kernel", "initrd", "params", "disk", "mem", "cpus", "network", "name", "rw", "gdb", NULL,
@@ -419,6 +433,6 @@ static struct command run_command = {
 	.help = "Boot a kernel in a new VM, or run a command on it",
 	.groups = run_options,
 	.often = often,
-	.run = run_run,
+	.run = run_main,
 };
 COMMAND(run_command);

@@ -10,18 +10,15 @@
 
 #include "kvm/command.h"
 #include "kvm/log.h"
+#include "stop.h"
 #include "vm-names.h"
 
-#define WAIT_SECONDS	"30"
+#define WAIT_SECONDS	STOP_WAIT_SECONDS
 #define QUIT_WAIT_MS	10000
 
 static const struct option_def stop_options[] = {
 	VM_NAME_OPTIONS,
-	{ .name = "timeout", .letter = 't', .type = OPTION_UINT,
-	  .argument = "SECONDS", .max = 86400,
-	  .help = "Cut the power if the guest has not shut down by then (default: only wait, "
-		  WAIT_SECONDS " seconds)" },
-	{ .name = "force", .letter = 'f', .type = OPTION_FLAG, .help = "Cut the power at once" },
+	STOP_OPTIONS,
 };
 
 /* The VM says SHUTDOWN, then its socket closes; either will do, and after both the name is free. */
@@ -46,7 +43,7 @@ static int cut_power(const char *name, struct qmp_client *client)
 	return r;
 }
 
-static int stop_one(const char *name, struct qmp_client *client, struct config *config)
+int stop_one(const char *name, struct qmp_client *client, struct config *config)
 {
 	bool cut = config_given(config, "timeout");
 	uint64_t seconds = cut ? config_uint(config, "timeout") : strtoull(WAIT_SECONDS, NULL, 10);

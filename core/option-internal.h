@@ -10,6 +10,8 @@
 struct config_value {
 	const struct option_def *def;
 	bool given;		/* said by somebody, not only by its default */
+	uint8_t source;		/* by whom: enum config_source; 0: only by its default */
+	const char *where;	/* "FILE:LINE: " while a file's line is taken, for messages; else NULL */
 	bool flag;
 	uint64_t number, address;
 	bool has_address;
@@ -30,6 +32,12 @@ struct config_value *config_find(const struct config *config, const char *name, 
 
 /** config_resolve() - the value that one called @value stands for, and *@text as it is said there; NULL: nobody's */
 struct config_value *config_resolve(const struct config *config, struct config_value *value, const char **text);
+
+/** config_suggest() - the option that was meant by @typed, or NULL */
+const char *config_suggest(const struct config *config, const char *typed);
+
+/** size_text() - 536870912 as "512M", the way it would be typed */
+const char *size_text(uint64_t value, char *buffer, size_t length);
 
 /** config_value_set() - parses @text into @value; says what is wrong with it */
 int __must_check config_value_set(struct config_value *value, const char *text);

@@ -63,16 +63,24 @@ bool suggestion_closer(const char *typed, const char *candidate, unsigned int *b
 	return true;
 }
 
-static void say_unknown(const struct config *config, const char *name, size_t length)
+const char *config_suggest(const struct config *config, const char *typed)
 {
-	char typed[NAME_MAX_LENGTH + 1];
 	const char *suggestion = NULL;
 	unsigned int best = UINT32_MAX;
 
-	snprintf(typed, sizeof(typed), "%.*s", (int)MIN(length, sizeof(typed) - 1), name);
 	for (size_t i = 0; i < config->count; i++)
 		if (suggestion_closer(typed, config->values[i].def->name, &best))
 			suggestion = config->values[i].def->name;
+	return suggestion;
+}
+
+static void say_unknown(const struct config *config, const char *name, size_t length)
+{
+	char typed[NAME_MAX_LENGTH + 1];
+	const char *suggestion;
+
+	snprintf(typed, sizeof(typed), "%.*s", (int)MIN(length, sizeof(typed) - 1), name);
+	suggestion = config_suggest(config, typed);
 	if (suggestion)
 		log_error(EINVAL, "option --%s: no such option (did you mean --%s?)", typed, suggestion);
 	else
@@ -154,8 +162,10 @@ static int use_value(const struct config *config, struct config_value *named, co
 		return log_error(EINVAL, "option --%s: not built yet (%s)", def->name,
 				 def->pending);
 	r = text ? config_value_set(value, text) : 0;
-	if (r == 0)
+	if (r == 0) {
 		value->given = true;
+		value->source = CONFIG_COMMAND_LINE;
+	}
 	return r;
 }
 

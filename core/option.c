@@ -83,8 +83,7 @@ int parse_size(const char *text, uint64_t unit, uint64_t *value)
 	return 0;
 }
 
-/* 536870912 as "512M", the way it would be typed */
-static const char *size_text(uint64_t value, char *buffer, size_t length)
+const char *size_text(uint64_t value, char *buffer, size_t length)
 {
 	static const char suffixes[] = "BKMGTP";
 	unsigned int step = 0;
@@ -98,6 +97,12 @@ static const char *size_text(uint64_t value, char *buffer, size_t length)
 	return buffer;
 }
 
+/* The line of a config file that is read, "FILE:LINE: ", for messages; "" */
+static const char *where(const struct config_value *value)
+{
+	return value->where ? value->where : "";
+}
+
 static int set_flag(struct config_value *value, const char *text)
 {
 	static const char *const yes[] = { "true", "on", "yes", "1" };
@@ -109,8 +114,8 @@ static int set_flag(struct config_value *value, const char *text)
 			return 0;
 		}
 	}
-	return log_error(EINVAL, "option --%s: '%s' is neither true nor false", value->def->name,
-			 text);
+	return log_error(EINVAL, "%soption --%s: '%s' is neither true nor false", where(value),
+			 value->def->name, text);
 }
 
 static int set_string(struct config_value *value, const char *text)
@@ -118,7 +123,7 @@ static int set_string(struct config_value *value, const char *text)
 	char *copy = strdup(text);
 
 	if (!copy)
-		return log_errno(ENOMEM, "option --%s", value->def->name);
+		return log_errno(ENOMEM, "%soption --%s", where(value), value->def->name);
 	free(value->text);
 	value->text = copy;
 	return 0;
@@ -131,14 +136,14 @@ static int set_uint(struct config_value *value, const char *text)
 	int r = parse_uint(text, &number);
 
 	if (r == -EINVAL)
-		return log_error(EINVAL, "option --%s: '%s' is no number (say %llu or more)",
-				 def->name, text, (unsigned long long)def->min);
+		return log_error(EINVAL, "%soption --%s: '%s' is no number (say %llu or more)",
+				 where(value), def->name, text, (unsigned long long)def->min);
 	if (r < 0 || number < def->min || (def->max && number > def->max)) {
 		if (!def->max)
-			return log_error(EINVAL, "option --%s: %s is out of range (at least %llu)",
-					 def->name, text, (unsigned long long)def->min);
-		return log_error(EINVAL, "option --%s: %s is out of range (%llu to %llu)",
-				 def->name, text, (unsigned long long)def->min,
+			return log_error(EINVAL, "%soption --%s: %s is out of range (at least %llu)",
+					 where(value), def->name, text, (unsigned long long)def->min);
+		return log_error(EINVAL, "%soption --%s: %s is out of range (%llu to %llu)",
+				 where(value), def->name, text, (unsigned long long)def->min,
 				 (unsigned long long)def->max);
 	}
 	value->number = number;
@@ -169,14 +174,14 @@ static int set_size(struct config_value *value, const char *text)
 	char limit[32];
 
 	if (parse_sizes(def, text, &parsed) < 0)
-		return log_error(EINVAL, "option --%s: '%s' is no size (say 512M or 4G)", def->name,
-				 text);
+		return log_error(EINVAL, "%soption --%s: '%s' is no size (say 512M or 4G)", where(value),
+				 def->name, text);
 	if (parsed.number < def->min)
-		return log_error(EINVAL, "option --%s: %s is too small (at least %s)", def->name,
-				 text, size_text(def->min, limit, sizeof(limit)));
+		return log_error(EINVAL, "%soption --%s: %s is too small (at least %s)", where(value),
+				 def->name, text, size_text(def->min, limit, sizeof(limit)));
 	if (def->max && parsed.number > def->max)
-		return log_error(EINVAL, "option --%s: %s is too large (at most %s)", def->name,
-				 text, size_text(def->max, limit, sizeof(limit)));
+		return log_error(EINVAL, "%soption --%s: %s is too large (at most %s)", where(value),
+				 def->name, text, size_text(def->max, limit, sizeof(limit)));
 	*value = parsed;
 	return 0;
 }
@@ -193,8 +198,8 @@ static int set_choice(struct config_value *value, const char *text)
 	for (size_t i = 0; def->choices && def->choices[i] && used < sizeof(known); i++)
 		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
 					 def->choices[i]);
-	return log_error(EINVAL, "option --%s: '%s' is none of its choices (%s)", def->name, text,
-			 known);
+	return log_error(EINVAL, "%soption --%s: '%s' is none of its choices (%s)", where(value), def->name,
+			 text, known);
 }
 
 static int add_item(struct config_value *value, const char *text)
@@ -202,11 +207,11 @@ static int add_item(struct config_value *value, const char *text)
 	char **items = reallocarray(value->items, value->count + 1, sizeof(*items));
 
 	if (!items)
-		return log_errno(ENOMEM, "option --%s", value->def->name);
+		return log_errno(ENOMEM, "%soption --%s", where(value), value->def->name);
 	value->items = items;
 	items[value->count] = strdup(text);
 	if (!items[value->count])
-		return log_errno(ENOMEM, "option --%s", value->def->name);
+		return log_errno(ENOMEM, "%soption --%s", where(value), value->def->name);
 	value->count++;
 	return 0;
 }
@@ -322,8 +327,10 @@ int config_set(struct config *config, const char *name, const char *text)
 	if (!value)
 		return log_error(EINVAL, "option --%s: no such option", name);
 	r = config_value_set(value, text);
-	if (r == 0)
+	if (r == 0) {
 		value->given = true;
+		value->source = CONFIG_COMMAND_LINE;
+	}
 	return r;
 }
 

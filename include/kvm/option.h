@@ -81,6 +81,28 @@ void config_free(struct config *config);
 /** config_set() - as if --@name=@text (flags: "true"/"false") had been given */
 int __must_check config_set(struct config *config, const char *name, const char *text);
 
+/** enum config_source - who said an option; what a stronger one said stays, lists as well */
+enum config_source {
+	CONFIG_COMMAND_LINE = 1,	/* the strongest */
+	CONFIG_FILE,
+	CONFIG_PROFILE,
+};
+
+/**
+ * config_set_from() - as config_set(), by a file; nothing if a stronger one has said @name
+ * @where: "FILE:LINE: ", which messages begin with
+ */
+int __must_check config_set_from(struct config *config, enum config_source source, const char *where, const char *name,
+				 const char *text);
+/** config_source() - who said @name; 0: nobody */
+unsigned int config_source(const struct config *config, const char *name);
+/**
+ * config_print() - what was said, by whomever, as lines of a config file
+ * @except: names to be left out, NULL-terminated
+ * Returns 0 or -EINVAL (said): a line break can't be written.
+ */
+int __must_check config_print(const struct config *config, const char *const *except, int fd);
+
 /* A getter given a name that no table has returns the empty value: a build may leave the owner out. */
 bool config_given(const struct config *config, const char *name);
 bool config_flag(const struct config *config, const char *name);
