@@ -14,6 +14,7 @@
 #include "kvm/device.h"
 #include "kvm/kvm-cpu.h"
 #include "kvm/log.h"
+#include "kvm/trouble-log.h"
 
 /* What a subsystem hung from the VM. */
 struct kvm_state_slot {
@@ -38,6 +39,10 @@ static const struct {
 	[KVM_END_INTERNAL_ERROR] = { "internal-error", LKVM_STATUS_INTERNAL_ERROR },
 	[KVM_END_FAILED_ENTRY]	 = { "failed-entry", LKVM_STATUS_FAILED_ENTRY },
 	[KVM_END_HOST_ERROR]	 = { "host-error", LKVM_STATUS_HOST_ERROR },
+	[KVM_END_OOPS]		 = { "guest-oops", LKVM_STATUS_OOPS },
+	[KVM_END_HANG]		 = { "guest-hang", LKVM_STATUS_HANG },
+	[KVM_END_BOOT_TIMEOUT]	 = { "boot-timeout", LKVM_STATUS_BOOT_TIMEOUT },
+	[KVM_END_SETUP]		 = { "guest-setup", LKVM_STATUS_ERROR },
 	[KVM_END_COMMAND]	 = { "guest-command", 0 },
 };
 
@@ -61,14 +66,31 @@ static void kvm_kick_all(struct kvm *kvm)
 		kvm_cpu_request(kvm->cpus[i], 0);
 }
 
+/* However a kernel that panicked leaves, or doesn't, the panic is why; or the oops that was to be a failure. */
+static enum kvm_end kvm_why(struct kvm *kvm, enum kvm_end reason)
+{
+	switch (reason) {
+	case KVM_END_POWEROFF:
+	case KVM_END_REBOOT:
+	case KVM_END_TRIPLE_FAULT:
+	case KVM_END_OOPS:
+	case KVM_END_HANG:
+	case KVM_END_BOOT_TIMEOUT:
+		if (atomic_load(&kvm->panicked))
+			return KVM_END_PANIC;
+		return atomic_load(&kvm->oopsed) ? KVM_END_OOPS : reason;
+	case KVM_END_COMMAND:
+		return atomic_load(&kvm->oopsed) ? KVM_END_OOPS : reason;
+	default:
+		return reason;
+	}
+}
+
 void kvm_end_request(struct kvm *kvm, enum kvm_end reason)
 {
 	enum kvm_end none = KVM_END_NONE;
 
-	/* However a panicked kernel leaves, the panic is why. */
-	if (atomic_load(&kvm->panicked) &&
-	    (reason == KVM_END_REBOOT || reason == KVM_END_POWEROFF || reason == KVM_END_TRIPLE_FAULT))
-		reason = KVM_END_PANIC;
+	reason = kvm_why(kvm, reason);
 	if (!atomic_compare_exchange_strong(&kvm->end, &none, reason))
 		return;
 	kvm_kick_all(kvm);
@@ -79,7 +101,7 @@ void kvm_reset_request(struct kvm *kvm)
 {
 	const char *action = config_string(kvm->config, "on-reboot");
 
-	if (atomic_load(&kvm->panicked) || !action || strcmp(action, "restart")) {
+	if (atomic_load(&kvm->panicked) || atomic_load(&kvm->oopsed) || !action || strcmp(action, "restart")) {
 		kvm_end_request(kvm, KVM_END_REBOOT);
 		return;
 	}
@@ -189,6 +211,8 @@ int kvm_reset(struct kvm *kvm)
 	if (!result)
 		result = kvm_load(kvm);
 	atomic_store(&kvm->panicked, false);
+	atomic_store(&kvm->oopsed, false);
+	atomic_store(&kvm->booted, false);
 	/* After the registers are set: a vCPU that asked for the reset waits for this. */
 	atomic_store(&kvm->reset_wanted, false);
 	kvm_notify(kvm, "RESET");
@@ -386,6 +410,7 @@ void kvm_free(struct kvm *kvm)
 		next = slot->next;
 		free(slot);
 	}
+	trouble_log_free(kvm);
 	free((char *)kvm->name);
 	free(kvm);
 }

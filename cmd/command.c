@@ -12,6 +12,7 @@
 
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "run.h"
 #include "version.h"
 
 static struct command *commands;
@@ -171,7 +172,7 @@ static int command_run(const struct command *command, int argc, char **argv)
 	int first, status;
 
 	if (config_parse(&config, groups, argc, argv, &first) < 0)
-		return LKVM_STATUS_USAGE;
+		return run_usage_status(argc, argv);
 	if (config_flag(config, "help") || config_flag(config, "help-all")) {
 		command_help(command, config_flag(config, "help-all"), STDOUT_FILENO);
 		status = 0;

@@ -328,7 +328,8 @@ static int end_status(const struct kvm *kvm)
 
 	if (end == KVM_END_SIGNAL)
 		return kvm_end_status(kvm);
-	if (end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_QUIT || end == KVM_END_COMMAND) {
+	if (end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_QUIT || end == KVM_END_COMMAND ||
+	    end == KVM_END_SETUP) {
 		if (wants_session_lines(kvm->config))
 			dprintf(STDERR_FILENO, "  Info: # KVM session ended normally.\n");
 	} else {
@@ -388,6 +389,7 @@ static int run_with(struct config *config, char **words)
 	status = result < 0 ? error_status(result) : run_vm(kvm);
 	if (command && !result && atomic_load(&kvm->end) != KVM_END_NONE)
 		status = guest_command_status(command, status);
+	status = run_judge(kvm, status);
 	guest_command_free(command);
 	kvm_free(kvm);
 	return status;
@@ -416,9 +418,9 @@ static int run_main(struct config *config, int argc, char **argv)
 	size_t operands = MIN(config_split(config), (size_t)argc);
 
 	if (run_config_files(config) < 0)
-		return LKVM_STATUS_USAGE;
+		return run_judged(config, LKVM_STATUS_USAGE);
 	if (!config_flag(config, "print-config"))
-		return run_run(config, argc, argv);
+		return run_judged(config, run_run(config, argc, argv));
 	return take_operands(config, (int)operands, argv) < 0 ? LKVM_STATUS_USAGE : run_print_config(config);
 }
 

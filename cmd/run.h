@@ -5,9 +5,17 @@
 
 #include "kvm/kvm.h"
 
+/** run_bisect_status() - what `git bisect run` makes of a VM that ended by @end with @status: see lkvm.1 */
+int run_bisect_status(enum kvm_end end, int status);
 /** run_config_files() - takes what --config and --profile name into @config; 0 or -EUSAGE (said) */
 int __must_check run_config_files(struct config *config);
 /** run_print_config() - what --print-config prints; the exit status */
 int run_print_config(const struct config *config);
+/** run_judge() - the status of a VM that has ended: with --bisect, run_bisect_status(), for run_judged() to know */
+int run_judge(const struct kvm *kvm, int status);
+/** run_judged() - the status of all: with --bisect, what failed without a judgement can't be judged */
+int run_judged(const struct config *config, int status);
+/** run_usage_status() - the status of a command line that can't be parsed */
+int run_usage_status(int argc, char **argv);
 
 #endif

@@ -329,6 +329,7 @@ static const char *shutdown_reason(enum kvm_end end)
 	case KVM_END_POWEROFF:		return "guest-shutdown";
 	case KVM_END_REBOOT:
 	case KVM_END_TRIPLE_FAULT:	return "guest-reset";
+	case KVM_END_OOPS:
 	case KVM_END_PANIC:		return "guest-panic";
 	case KVM_END_QUIT:		return "host-qmp-quit";
 	case KVM_END_SIGNAL:		return "host-signal";
@@ -339,7 +340,7 @@ static const char *shutdown_reason(enum kvm_end end)
 static bool ended_by_guest(enum kvm_end end)
 {
 	return end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_TRIPLE_FAULT ||
-	       end == KVM_END_PANIC || end == KVM_END_COMMAND;
+	       end == KVM_END_PANIC || end == KVM_END_OOPS || end == KVM_END_COMMAND;
 }
 
 static void control_changed(struct kvm_listener *listener, const char *event, enum kvm_end end)

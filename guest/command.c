@@ -19,6 +19,7 @@
 #include "guest/outlet.h"
 #include "guest/setup.h"
 #include "kvm/boot.h"
+#include "kvm/guest-life.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
 #include "kvm/port.h"
@@ -58,7 +59,7 @@ struct guest_command {
 	char pending[512];		/* for the guest's ear, until the port has room */
 	size_t pending_length;
 	uint64_t sent;			/* bytes of standard input */
-	bool ended_input, started, failed, over;
+	bool ended_input, started, over;
 	int status;
 };
 
@@ -134,6 +135,7 @@ static void obey(struct guest_command *command, char *line)
 {
 	if (strcmp(line, "started") == 0) {
 		command->started = true;
+		guest_life_booted(command->kvm);
 	} else if (strncmp(line, "exit ", 5) == 0) {
 		command_over(command, line + 5, 0);
 	} else if (strncmp(line, "signal ", 7) == 0) {
@@ -141,9 +143,7 @@ static void obey(struct guest_command *command, char *line)
 	} else if (strncmp(line, "error ", 6) == 0) {
 		printable(line + 6);
 		log_error(EIO, "in the guest: %s", line + 6);
-		command->failed = true;
-		atomic_store(&command->kvm->command_status, LKVM_STATUS_ERROR);
-		kvm_end_request(command->kvm, KVM_END_COMMAND);
+		kvm_end_request(command->kvm, KVM_END_SETUP);
 	}
 }
 
@@ -153,6 +153,7 @@ static size_t control_receive(struct port *port, void *opaque, const void *data,
 	const char *bytes = data;
 
 	(void)port;
+	guest_life_sign(command->kvm);
 	for (size_t i = 0; i < length; i++) {
 		if (bytes[i] != '\n') {
 			if (command->line_length < sizeof(command->line) - 1)
@@ -209,6 +210,7 @@ static size_t sink_receive(struct port *port, void *opaque, const void *data, si
 	size_t n = outlet_write(&sink->outlet, data, length);
 
 	(void)port;
+	guest_life_sign(sink->command->kvm);
 	maybe_over(sink->command);
 	return n;
 }
@@ -339,9 +341,9 @@ int guest_command_attach(struct guest_command *command, struct kvm *kvm)
 
 int guest_command_status(struct guest_command *command, int status)
 {
-	bool reported = command->over || command->failed;
+	enum kvm_end end = atomic_load(&command->kvm->end);
 
-	if (reported && atomic_load(&command->kvm->end) == KVM_END_COMMAND)
+	if (end == KVM_END_COMMAND || end == KVM_END_SETUP)
 		return status;
 	console_log_print(command->log);
 	if (status)
@@ -455,6 +457,7 @@ static int prepare(struct guest_command *command, struct config *config, char **
 	setup.modules = command->modules;
 	setup.tty = command->tty;
 	setup.stderr_apart = command->stderr_apart;
+	setup.heartbeat = config_uint(config, "watchdog-timeout") != 0;
 	if (command->tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0) {
 		setup.rows = window.ws_row;
 		setup.columns = window.ws_col;

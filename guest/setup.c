@@ -112,6 +112,7 @@ static int record_all(FILE *file, const struct guest_setup *setup, const struct 
 	record(file, "cwd", "%s", cwd ? cwd : "/");
 	record(file, "tty", "%d", setup->tty);
 	record(file, "stderr", "%d", setup->stderr_apart);
+	record(file, "heartbeat", "%d", setup->heartbeat);
 	if (setup->rows)
 		record(file, "size", "%u %u", setup->rows, setup->columns);
 	result = record_user(file);

@@ -17,6 +17,7 @@ struct guest_setup {
 	char **words;			/* the command, NULL-terminated */
 	const char *const *writable;	/* folders, absolute, NULL-terminated; share N has the tag guest_writable_tag(N) */
 	bool tty, stderr_apart;
+	bool heartbeat;			/* it shall say once a second that it lives */
 	unsigned int rows, columns;	/* 0: not known */
 };
 

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "kvm/guest-life.h"
 #include "kvm/arch.h"
 #include "kvm/control.h"
 #include "kvm/device.h"
@@ -210,6 +211,8 @@ static void i6300esb_write_reload_locked(struct i6300esb *watchdog, uint64_t val
 {
 	if (value & RELOAD_BITTEN)
 		watchdog->bitten = false;
+	if (value & RELOAD_NOW)
+		guest_life_sign(watchdog->device.kvm);
 	if ((value & RELOAD_NOW) && (watchdog->lock_bits & LOCK_ENABLE))
 		i6300esb_start_locked(watchdog, 0);
 }

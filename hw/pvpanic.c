@@ -5,10 +5,11 @@
  *
  * One byte: a read tells which events are known, a write is events. A panic ends the VM with the status that a panic
  * has, also when the kernel would have stood still for ever. A kernel that is going to start a crash kernel is let
- * do so; clients hear of it. Writes come on vCPU threads. Nothing is kept: config space is the bus's to reset and save.
+ * do so; clients hear of it, and --oops=fail does. Writes come on vCPU threads. Nothing is kept: config space is the bus's to reset and save.
  */
 
 #include "kvm/control.h"
+#include "kvm/guest-life.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
 #include "kvm/pci.h"
@@ -57,6 +58,7 @@ static void pvpanic_write(struct pvpanic *pvpanic, uint64_t offset, uint64_t val
 		kvm_end_request(kvm, KVM_END_PANIC);
 	} else if (value & EVENT_CRASH_LOADED) {
 		event_work_post(&pvpanic->crash_work);
+		guest_life_oops(kvm);
 	}
 }
 IO_OPS(pvpanic_io_ops, struct pvpanic, pvpanic_read, pvpanic_write, 1, 1);

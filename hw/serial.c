@@ -17,8 +17,9 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "kvm/console-watch.h"
 #include "kvm/device.h"
-#include "kvm/panic-watch.h"
+#include "kvm/guest-life.h"
 #include "kvm/rcu.h"
 
 #define SERIAL_FIFO_SIZE	16
@@ -52,7 +53,7 @@ struct serial {
 	uint8_t rx_start, rx_count;
 	uint8_t polls;			/* reads of LSR since any access but to LSR and RBR, up to SERIAL_POLLS */
 	bool quiesced;			/* the terminal's input stays where it is */
-	struct panic_watch watch;
+	struct console_watch watch;
 };
 
 /* ---- interrupts ---- */
@@ -249,6 +250,9 @@ static void serial_write_ier_locked(struct serial *serial, uint8_t value)
 	if ((serial->ier & ~value & UART_IER_RDI) && !(serial->mcr & UART_MCR_LOOP))
 		serial_rx_return_locked(serial);
 	serial->ier = value & SERIAL_IER_MASK;
+	/* What Linux's driver says when its port is opened: by the kernel, for init, as the last thing before it. */
+	if (serial->ier == (UART_IER_RDI | UART_IER_RLSI))
+		guest_life_user_space(serial->device.kvm);
 	serial_rx_fill_locked(serial);
 }
 
@@ -257,7 +261,7 @@ static void serial_transmit_locked(struct serial *serial, uint8_t byte)
 	serial->transmit_empty = true;
 	if (!(serial->mcr & UART_MCR_LOOP)) {
 		terminal_write(serial->terminal, &byte, 1);
-		panic_watch_write(&serial->watch, serial->device.kvm, &byte, 1);
+		console_watch_write(&serial->watch, serial->device.kvm, &byte, 1);
 	} else if (serial_rx_room(serial)) {
 		serial_rx_push_locked(serial, byte, 0);
 	} else {
@@ -386,7 +390,7 @@ static void serial_reset(struct device *device)
 	serial->break_waits = false;
 	serial->polls = 0;
 	serial->rx_start = serial->rx_count = 0;
-	panic_watch_reset(&serial->watch);
+	console_watch_reset(&serial->watch);
 	pthread_mutex_unlock(&serial->lock);
 }
 

@@ -11,7 +11,7 @@
 
 #include "kvm/kvm.h"
 #include "kvm/log.h"
-#include "kvm/panic-watch.h"
+#include "kvm/console-watch.h"
 #include "kvm/terminal.h"
 #include "kvm/virtio.h"
 
@@ -26,7 +26,7 @@ static const char console_key[] = "virtio-console";
 struct console {
 	struct virtio_device device;
 	struct terminal *terminal;
-	struct panic_watch watch;
+	struct console_watch watch;
 	/* columns in the low, rows in the high half: read by vCPUs, written by the loop */
 	atomic_uint size;
 };
@@ -41,7 +41,7 @@ static int console_transmit(struct virtio_device *device, struct virtqueue *vq, 
 
 	while (at < TRANSMIT_MAX && (got = virtio_request_read(req, at, chunk, sizeof(chunk))) > 0) {
 		terminal_write(console->terminal, chunk, got);
-		panic_watch_write(&console->watch, device->kvm, chunk, got);
+		console_watch_write(&console->watch, device->kvm, chunk, got);
 		at += got;
 	}
 	virtqueue_push(vq, req, 0);
@@ -117,7 +117,7 @@ static int console_start(struct virtio_device *device)
 
 static void console_reset(struct virtio_device *device)
 {
-	panic_watch_reset(&container_of(device, struct console, device)->watch);
+	console_watch_reset(&container_of(device, struct console, device)->watch);
 }
 
 static const struct virtio_device_ops console_ops = {

@@ -185,6 +185,7 @@ void child_start(const struct setup *setup, struct child *child)
 	int in[2], out[2], error[2];
 
 	child->tty = setup_flag(setup, "tty");
+	child->heartbeat = setup_flag(setup, "heartbeat");
 	if (child->tty) {
 		make_terminal(setup, &out[0], &out[1]);
 		in[0] = out[1];

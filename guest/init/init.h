@@ -11,12 +11,14 @@
  *	cwd PATH
  *	tty 0|1			the command gets a terminal of its own
  *	stderr 0|1		it gets a stderr of its own
+ *	heartbeat 0|1		the host wants to hear once a second that we live
  *	size ROWS COLUMNS	of the terminal
  *	env NAME=VALUE, arg WORD
  *
  * Talk with the host goes over virtio-console ports. lkvm.control has lines, to the host:
  *	error TEXT		nothing will be run, and why
  *	started			the command is about to run
+ *	alive			the heartbeat
  *	exit N OUT ERR, signal N OUT ERR	how it ended, and how many bytes went to each port before
  * and to the guest:
  *	size ROWS COLUMNS	of the terminal
@@ -64,7 +66,7 @@ extern int control_fd;
 /* child.c */
 struct child {
 	long pid;
-	bool tty;
+	bool tty, heartbeat;
 	int in, out, error;	/* our ends: pipes, or the terminal's master as in and out; error -1: none of its own */
 };
 void child_start(const struct setup *setup, struct child *child);

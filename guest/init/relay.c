@@ -9,6 +9,7 @@
 
 #define WNOHANG		1
 #define EAGAIN		11
+#define ALIVE_POLLS	10	/* that end without anything to do, between two heartbeats */
 #define POLL_MS		100	/* how late the end is noticed by a kernel without pidfd_open() (before 5.3) */
 
 struct flow {
@@ -184,7 +185,7 @@ void relay_run(const struct child *child)
 {
 	const long wait[2] = { 0, POLL_MS * 1000000L };
 	int child_fd = (int)sys(__NR_pidfd_open, child->pid, 0);
-	uint32_t status = 0;
+	uint32_t status = 0, idle = 0;
 
 	open_flows(child);
 	while (!reap(child, &status)) {
@@ -203,7 +204,8 @@ void relay_run(const struct child *child)
 		flow_watch(&flow_error, &polls[2]);
 		polls[3] = (struct pollfd){ .fd = control_fd, .events = POLLIN };
 		polls[4] = (struct pollfd){ .fd = child_fd, .events = POLLIN };
-		sys(__NR_ppoll, polls, 5, wait, NULL, 0);
+		if (sys(__NR_ppoll, polls, 5, wait, NULL, 0) == 0 && child->heartbeat && ++idle % ALIVE_POLLS == 0)
+			control_say("alive\n");
 	}
 	drain();
 	report(status);

@@ -23,6 +23,7 @@ struct device;
 struct kvm_cpu;
 struct memslots;
 struct platform_device;
+struct trouble_log;
 
 enum kvm_state { KVM_STOPPED, KVM_RUNNING, KVM_PAUSED };
 
@@ -38,6 +39,10 @@ enum kvm_end {
 	KVM_END_INTERNAL_ERROR,	/* KVM_EXIT_INTERNAL_ERROR and exits nobody knows */
 	KVM_END_FAILED_ENTRY,
 	KVM_END_HOST_ERROR,	/* KVM_RUN or the host failed */
+	KVM_END_OOPS,		/* the guest's kernel oopsed, and --oops=fail */
+	KVM_END_HANG,		/* no sign of life for --watchdog-timeout */
+	KVM_END_BOOT_TIMEOUT,	/* no user space within --boot-timeout */
+	KVM_END_SETUP,		/* what was to be run in the guest could not be started there */
 	KVM_END_COMMAND,	/* what was to be run in the guest has ended */
 };
 
@@ -122,6 +127,10 @@ struct kvm {
 	atomic_int command_status;	/* KVM_END_COMMAND: the exit status; likewise */
 	atomic_bool reset_wanted;
 	atomic_bool panicked;		/* a panic was seen on a console */
+	atomic_bool oopsed;		/* an oops was, and --oops=fail */
+	atomic_bool booted;		/* user space, or the command, was reached */
+	atomic_uint life_signs;		/* kvm/guest-life.h */
+	_Atomic(struct trouble_log *) trouble_log;	/* NULL: no trouble was seen */
 	struct event_work control_work;	/* posted by kvm_end(), kvm_reset_request() */
 
 	/* batched writes: the ring lies in the vCPUs' shared mapping; the lock guards its consumer side */
@@ -197,7 +206,9 @@ const char *kvm_end_name(enum kvm_end end);
 #define LKVM_STATUS_INTERNAL_ERROR	116
 #define LKVM_STATUS_FAILED_ENTRY	117
 #define LKVM_STATUS_PANIC		118
-/* 119 oops, 120 hang, 121 boot timeout: reserved */
+#define LKVM_STATUS_OOPS		119
+#define LKVM_STATUS_HANG		120
+#define LKVM_STATUS_BOOT_TIMEOUT	121
 
 /** kvm_add_firmware() - @firmware->load runs before the first KVM_RUN and after every reset; firmware_init only */
 void kvm_add_firmware(struct kvm *kvm, struct firmware *firmware);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "cmd/run.h"
 #include "kvm/command.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
@@ -222,6 +223,96 @@ START_TEST(the_man_page_section_has_every_command)
 }
 END_TEST
 
+START_TEST(help_shows_what_is_used_most_and_help_all_the_rest)
+{
+	ck_assert_int_eq(lkvm("run --help"), 0);
+	ck_assert_ptr_nonnull(strstr(output, "  -d, --disk IMAGE  "));
+	ck_assert_ptr_null(strstr(output, "--trace-init"));
+	ck_assert_ptr_nonnull(strstr(output, "lkvm run --help-all shows them all"));
+	ck_assert_int_eq(lkvm("run --help-all"), 0);
+	ck_assert_ptr_nonnull(strstr(output, "--trace-init"));
+	ck_assert_int_eq(lkvm("help --all run"), 0);
+	ck_assert_ptr_nonnull(strstr(output, "--trace-init"));
+	ck_assert_int_eq(lkvm("list --help"), 0);
+	ck_assert_ptr_nonnull(strstr(output, "--json"));
+}
+END_TEST
+
+/* What bash makes of the words, the last of which is to be completed; a blank between each two proposals. */
+static void completes(const char *words, const char *expected)
+{
+	char script[512], seen[4096] = "";
+	FILE *bash;
+
+	snprintf(script, sizeof(script), "bash -c '. ./bash; COMP_WORDS=(%s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _lkvm; "
+		 "echo \"${COMPREPLY[*]}\"'", words);
+	bash = popen(script, "r");
+	ck_assert_ptr_nonnull(bash);
+	ck_assert_ptr_nonnull(fgets(seen, sizeof(seen), bash));
+	pclose(bash);
+	seen[strcspn(seen, "\n")] = '\0';
+	ck_assert_str_eq(seen, expected);
+}
+
+START_TEST(shells_complete_from_the_tables)
+{
+	char folder[] = "/tmp/test-command.XXXXXX";
+	FILE *file;
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(chdir(folder), 0);
+	ck_assert_int_eq(lkvm("completion bash"), 0);
+	file = fopen("bash", "w");
+	fputs(output, file);
+	fclose(file);
+
+	completes("lkvm ru", "run");
+	completes("lkvm run --oo", "--oops");
+	completes("lkvm run --oops \"\"", "fail ignore");
+	completes("lkvm run --oops = f", "fail");
+	completes("lkvm disk cr", "create");
+	completes("lkvm disk create --lazy", "--lazy-refcounts");
+	completes("lkvm help completio", "completion");
+	completes("lkvm run --vn", "");
+	ck_assert_int_eq(chdir("/"), 0);
+	snprintf(output, sizeof(output), "rm -rf %s", folder);
+	ck_assert_int_eq(system(output), 0);
+	ck_assert_int_eq(lkvm("completion zsh"), 0);
+	ck_assert_ptr_nonnull(strstr(output, "'--oops=["));
+	ck_assert_ptr_nonnull(strstr(output, ":value:(fail ignore)'"));
+	ck_assert_int_eq(lkvm("completion fish"), 0);
+	ck_assert_ptr_nonnull(strstr(output, "complete -c lkvm -n '__lkvm_is run' -l oops -x -a 'fail ignore'"));
+	usage("completion csh", "csh: for which shell? (say bash, zsh or fish)");
+	usage("completion", "say bash, zsh or fish");
+}
+END_TEST
+
+START_TEST(git_bisect_hears_what_the_kernel_did)
+{
+	static const struct {
+		enum kvm_end end;
+		int status, said;
+	} ends[] = {
+		{ KVM_END_COMMAND, 0, 0 }, { KVM_END_COMMAND, 7, 1 }, { KVM_END_COMMAND, 118, 1 }, { KVM_END_COMMAND, 139, 1 },
+		{ KVM_END_COMMAND, 125, 125 }, { KVM_END_COMMAND, 127, 125 },
+		{ KVM_END_POWEROFF, 0, 0 }, { KVM_END_POWEROFF, LKVM_STATUS_ERROR, 1 }, { KVM_END_REBOOT, 0, 0 },
+		{ KVM_END_PANIC, LKVM_STATUS_PANIC, 1 }, { KVM_END_OOPS, LKVM_STATUS_OOPS, 1 },
+		{ KVM_END_HANG, LKVM_STATUS_HANG, 1 }, { KVM_END_BOOT_TIMEOUT, LKVM_STATUS_BOOT_TIMEOUT, 1 },
+		{ KVM_END_TRIPLE_FAULT, LKVM_STATUS_TRIPLE_FAULT, 1 },
+		{ KVM_END_SETUP, LKVM_STATUS_ERROR, 125 }, { KVM_END_HOST_ERROR, LKVM_STATUS_HOST_ERROR, 125 },
+		{ KVM_END_INTERNAL_ERROR, LKVM_STATUS_INTERNAL_ERROR, 125 }, { KVM_END_NONE, LKVM_STATUS_ERROR, 125 },
+		{ KVM_END_QUIT, 0, 125 }, { KVM_END_SIGNAL, 130, 130 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		ck_assert_msg(run_bisect_status(ends[i].end, ends[i].status) == ends[i].said, "%s with %d",
+			      kvm_end_name(ends[i].end), ends[i].status);
+	ck_assert_int_eq(lkvm("run --bisect -k /no/such/kernel"), 125);
+	ck_assert_int_eq(lkvm("run --bisect --no-such-option"), 125);
+	ck_assert_int_eq(lkvm("run --no-such-option -- git bisect --bisect"), LKVM_STATUS_USAGE);
+}
+END_TEST
+
 static void add_tests(Suite *suite)
 {
 	TCase *tcase = suite_case(suite, "command", setup, NULL);
@@ -238,5 +329,8 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tcase, list_init_prints_the_order);
 	tcase_add_test(tcase, commands_without_a_vm_fail_clearly);
 	tcase_add_test(tcase, the_man_page_section_has_every_command);
+	tcase_add_test(tcase, help_shows_what_is_used_most_and_help_all_the_rest);
+	tcase_add_test(tcase, shells_complete_from_the_tables);
+	tcase_add_test(tcase, git_bisect_hears_what_the_kernel_did);
 }
 SUITE_MAIN("command", add_tests)

@@ -70,6 +70,18 @@ START_TEST(a_crash_kernel_may_start_and_other_bytes_are_nothing)
 }
 END_TEST
 
+START_TEST(a_crash_that_is_loaded_is_an_oops)
+{
+	ck_assert_int_eq(config_set(kvm->config, "oops", "fail"), 0);
+	board_add(kvm, "life_init");
+
+	space_io_write(&kvm->memory, bar, 1, 2);
+
+	ck_assert(atomic_load(&kvm->oopsed));
+	ck_assert(!atomic_load(&kvm->panicked));
+}
+END_TEST
+
 static void add_tests(Suite *suite)
 {
 	TCase *tests = suite_case(suite, "pvpanic", setup, teardown);
@@ -77,6 +89,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, it_says_what_it_knows);
 	tcase_add_loop_test(tests, a_panic_ends_the_vm_with_its_status, 1, 2);
 	tcase_add_loop_test(tests, a_panic_ends_the_vm_with_its_status, 3, 4);
+	tcase_add_test(tests, a_crash_that_is_loaded_is_an_oops);
 	tcase_add_test(tests, a_crash_kernel_may_start_and_other_bytes_are_nothing);
 }
 SUITE_MAIN("pvpanic", add_tests)

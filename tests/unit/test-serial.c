@@ -359,6 +359,17 @@ START_TEST(the_panic_line_is_seen)
 }
 END_TEST
 
+/* As Linux's driver, when the kernel opens its console for init. */
+START_TEST(opening_the_port_is_user_space)
+{
+	out(UART_IER, UART_IER_THRI);
+	out(UART_IER, 0x0f);
+	ck_assert(!atomic_load(&kvm->booted));
+	out(UART_IER, UART_IER_RDI | UART_IER_RLSI);
+	ck_assert(atomic_load(&kvm->booted));
+}
+END_TEST
+
 START_TEST(talk_of_panics_is_no_panic)
 {
 	for (const char *c = "grep 'Kernel panic - not syncing' log\nKKernel panic - not syncing"; *c; c++)
@@ -401,6 +412,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, saved_state_loads_the_same);
 	tcase_add_test(tests, hostile_state_is_refused_or_harmless);
 	tcase_add_test(tests, the_panic_line_is_seen);
+	tcase_add_test(tests, opening_the_port_is_user_space);
 	tcase_add_test(tests, talk_of_panics_is_no_panic);
 	tcase_add_test(tests, any_access_of_any_size_is_harmless);
 }

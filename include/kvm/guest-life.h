@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Whether a guest gets on: --watchdog-timeout, --boot-timeout and --oops end the VM of one that doesn't.
+ */
+#ifndef KVM_GUEST_LIFE_H
+#define KVM_GUEST_LIFE_H
+
+#include "kvm/kvm.h"
+
+/** guest_life_sign() - the guest printed something, answered, or served its watchdog; any thread, nearly free */
+static inline void guest_life_sign(struct kvm *kvm)
+{
+	/* no read-modify-write: that a sign of another thread is lost changes nothing */
+	unsigned int signs = atomic_load_explicit(&kvm->life_signs, memory_order_relaxed);
+
+	atomic_store_explicit(&kvm->life_signs, signs + 1, memory_order_relaxed);
+}
+
+/** guest_life_user_space() - the guest's kernel is about to run init, which counts where no command is to be run */
+void guest_life_user_space(struct kvm *kvm);
+/** guest_life_booted() - the guest runs what it is for: the boot timeout is met; any thread */
+void guest_life_booted(struct kvm *kvm);
+/** guest_life_oops() - a console saw an oops: with --oops=fail it ends the VM, when its log is out; any thread */
+void guest_life_oops(struct kvm *kvm);
+
+#endif
