@@ -44,6 +44,7 @@ int run_bisect_status(enum kvm_end end, int status)
 
 int run_judge(const struct kvm *kvm, int status)
 {
+	run_print_trouble(kvm);
 	return config_flag(kvm->config, "bisect") ? run_bisect_status(atomic_load(&kvm->end), status) | JUDGED : status;
 }
 

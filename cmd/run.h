@@ -11,6 +11,8 @@ int run_bisect_status(enum kvm_end end, int status);
 int __must_check run_config_files(struct config *config);
 /** run_print_config() - what --print-config prints; the exit status */
 int run_print_config(const struct config *config);
+/** run_print_trouble() - if an oops or panic ended @kvm, its log, decoded, if its vmlinux is found */
+void run_print_trouble(const struct kvm *kvm);
 /** run_judge() - the status of a VM that has ended: with --bisect, run_bisect_status(), for run_judged() to know */
 int run_judge(const struct kvm *kvm, int status);
 /** run_judged() - the status of all: with --bisect, what failed without a judgement can't be judged */
