@@ -265,7 +265,7 @@ static void mapped_request(struct disk *disk, struct disk_request *request, stru
 	disk_job_end(job);
 }
 
-void disk_submit_mapped(struct disk *disk)
+void disk_submit_each(struct disk *disk, void (*one)(struct disk *disk, struct disk_request *request, struct disk_issue *issue))
 {
 	struct disk_issue issue;
 
@@ -279,10 +279,15 @@ void disk_submit_mapped(struct disk *disk)
 
 		for (; requests; requests = next) {
 			next = requests->next;
-			mapped_request(disk, requests, &issue);
+			one(disk, requests, &issue);
 		}
 		disk_issue_send(&issue);
 	}
 	disk->submitting = false;
 	disk_batch_done(disk->engine);
+}
+
+void disk_submit_mapped(struct disk *disk)
+{
+	disk_submit_each(disk, mapped_request);
 }

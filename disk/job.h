@@ -54,6 +54,8 @@ struct disk_cursor disk_cursor_of(const struct disk_request *request);
 /** disk_cursor_put() - copies @length bytes out to the next segments; @from NULL: zeroes */
 void disk_cursor_put(struct disk_cursor *cursor, const uint8_t *from, uint64_t length);
 
+/** disk_submit_each() - takes all of disk->queued, and what is queued meanwhile: @one carries a request out, or fails it */
+void disk_submit_each(struct disk *disk, void (*one)(struct disk *disk, struct disk_request *request, struct disk_issue *issue));
 /** disk_submit_mapped() - the submit() of a format that can only be read, or has write() and flush() */
 void disk_submit_mapped(struct disk *disk);
 

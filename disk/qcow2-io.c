@@ -289,8 +289,9 @@ static void flush(struct qcow2 *q, struct disk_request *guest, struct disk_issue
 	disk_job_end(job);
 }
 
-static void submit_one(struct qcow2 *q, struct disk_request *guest, struct disk_issue *issue)
+static void submit_one(struct disk *disk, struct disk_request *guest, struct disk_issue *issue)
 {
+	struct qcow2 *q = disk->format_state;
 	struct qcow2_job *job;
 
 	if (guest->op == DISK_FLUSH) {
@@ -312,23 +313,5 @@ static void submit_one(struct qcow2 *q, struct disk_request *guest, struct disk_
 
 void qcow2_submit(struct disk *disk)
 {
-	struct qcow2 *q = disk->format_state;
-	struct disk_issue issue;
-
-	/* A done callback that submits again is served by the loop below, not by a call within the call. */
-	if (disk->submitting)
-		return;
-	disk->submitting = true;
-	disk_issue_begin(&issue, disk->engine);
-	while (disk->queued) {
-		struct disk_request *requests = disk_take_queued(disk), *next;
-
-		for (; requests; requests = next) {
-			next = requests->next;
-			submit_one(q, requests, &issue);
-		}
-		disk_issue_send(&issue);
-	}
-	disk->submitting = false;
-	disk_batch_done(disk->engine);
+	disk_submit_each(disk, submit_one);
 }
