@@ -48,6 +48,8 @@ endef
 $(call library,required, libaio,  libaio.h,  -laio,     libaio-dev,    disks)
 $(call library,required, zlib,    zlib.h,    -lz,       zlib1g-dev,    compressed kernels and images)
 $(call library,required, jansson, jansson.h, -ljansson, libjansson-dev,QMP and --json)
+# A few kilobytes of its archive.
+$(call library,optional, liburing,liburing.h,-luring,   liburing-dev,  disks with aio=io_uring, disk/uring.c)
 # Loaded when it is used as well, but in a static program, which has it linked in.
 $(call library,optional, libzstd, zstd.h,    -lzstd,    libzstd-dev,   images compressed by zstd, disk/compression-zstd.c)
 # Loaded when it is used (net/user-library.c): only its header is needed, and a static program can't.

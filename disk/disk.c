@@ -119,6 +119,7 @@ int disk_open_chained(struct disk **out, const struct disk_options *options, con
 	if (!disk)
 		return log_errno(ENOMEM, "disk '%s'", options->path);
 	disk->engine = parent ? parent->engine : &disk->own_engine;
+	disk->own_engine.wanted = options->aio;
 	disk->parent = parent;
 	disk->direct = options->direct;
 	disk->backing_any = options->backing_any;

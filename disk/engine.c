@@ -1,16 +1,38 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The engine of a disk: hands requests on files to libaio, or to the worker what would block. Runs on the disk's
- * loop.
+ * The engine of a disk: what goes to files on its way to libaio, io_uring or threads, and back. Neighbours are merged,
+ * what direct I/O can't take as it is goes by bounce buffers, what came short goes on, and what there is no room for
+ * waits. Runs on the disk's loop.
  */
 #include "disk/engine.h"
 
-#include "disk/file.h"
+#include <string.h>
 
-static bool engine_blocks(const struct disk_file *file, const struct disk_request *request)
+#include "disk/file.h"
+#include "kvm/log.h"
+
+static struct disk_aio_item *registered_aio;
+
+void disk_aio_register(struct disk_aio_item *item)
+{
+	item->next = registered_aio;
+	registered_aio = item;
+}
+
+const struct disk_aio_ops *disk_aio_find(const char *name)
+{
+	for (struct disk_aio_item *item = registered_aio; item; item = item->next)
+		if (!strcmp(item->ops->name, name))
+			return item->ops;
+	return NULL;
+}
+
+/* ---- there ---- */
+
+static bool engine_blocks(const struct disk_request *request)
 {
 	return request->op == DISK_DISCARD || request->op == DISK_WRITE_ZEROES ||
-	       (request->op == DISK_FLUSH && file->flush_by_worker);
+	       (request->op == DISK_FLUSH && request->file->flush_by_thread);
 }
 
 static int engine_tap(struct disk_file *file, const struct disk_request *request)
@@ -20,10 +42,93 @@ static int engine_tap(struct disk_file *file, const struct disk_request *request
 				request->fua);
 }
 
+static void engine_keep(struct disk_engine *engine, struct disk_request *request)
+{
+	request->next = NULL;
+	*engine->waiting_tail = request;
+	engine->waiting_tail = &request->next;
+}
+
+/* Of what came back short, the rest begins in the middle of a segment. */
+static int engine_prepare(struct disk_engine *engine, struct disk_request *request)
+{
+	request->bounce = NULL;
+	if (request->op == DISK_FLUSH || (!request->moved && (!request->file->direct || disk_request_aligned(request))))
+		return 0;
+	return disk_bounce_make(engine, request);
+}
+
+/* As much as there is room for, off what waits. */
+static struct disk_request *engine_take(struct disk_engine *engine)
+{
+	struct disk_request *list = NULL, **tail = &list, *request;
+
+	while ((request = engine->waiting) && engine->sent < DISK_AIO_DEPTH) {
+		int result = engine_prepare(engine, request);
+
+		if (result == -EAGAIN)
+			break;
+		engine->waiting = request->next;
+		if (!engine->waiting)
+			engine->waiting_tail = &engine->waiting;
+		request->next = NULL;
+		if (result) {
+			disk_complete(request, result);
+			engine->ended = true;
+			continue;
+		}
+		engine->sent++;
+		*tail = request;
+		tail = &request->next;
+	}
+	return list;
+}
+
+/* In front of all others, unprepared. */
+static void engine_take_back(struct disk_engine *engine, struct disk_request *list)
+{
+	struct disk_request **tail = &list;
+
+	for (; *tail; tail = &(*tail)->next) {
+		engine->sent--;
+		if ((*tail)->bounce)
+			disk_bounce_end(engine, *tail, 0);
+	}
+	*tail = engine->waiting;
+	if (!engine->waiting)
+		engine->waiting_tail = tail;
+	engine->waiting = list;
+}
+
+static void engine_push(struct disk_engine *engine)
+{
+	struct disk_request *list;
+
+	/* What a done callback submits meanwhile is found by the loop below. */
+	if (engine->pushing)
+		return;
+	engine->pushing = true;
+	while ((list = engine_take(engine))) {
+		list = engine->ops->submit(engine, list);
+		if (!list)
+			continue;
+		engine_take_back(engine, list);
+		/* Unless those that it had are done already, their end brings us back. */
+		if (engine->sent > disk_threads_busy(engine))
+			break;
+	}
+	engine->pushing = false;
+}
+
+static void engine_batch_done(struct disk_engine *engine)
+{
+	engine->ended = false;
+	disk_batch_done(engine);
+}
+
 void disk_engine_submit(struct disk_engine *engine, struct disk_file *file, struct disk_request *requests)
 {
 	struct disk_request *next, *list = NULL, **tail = &list;
-	bool ended = false;
 
 	for (struct disk_request *request = requests; request; request = next) {
 		bool for_nothing = file->no_flush && request->op == DISK_FLUSH;
@@ -32,37 +137,145 @@ void disk_engine_submit(struct disk_engine *engine, struct disk_file *file, stru
 		next = request->next;
 		request->next = NULL;
 		request->file = file;
-		request->bounced = 0;
+		request->moved = 0;
+		request->bounce = NULL;
+		request->by_thread = request->alone = false;
 		request->fua &= !file->no_flush;
 		if (result || for_nothing) {
 			disk_complete(request, result);
-			ended = true;
-		} else if (engine_blocks(file, request)) {
-			disk_worker_submit(engine, request);
+			engine->ended = true;
+		} else if (engine_blocks(request)) {
+			engine->sent++;
+			disk_threads_submit(engine, request);
 		} else {
 			*tail = request;
 			tail = &request->next;
 		}
 	}
-	if (list)
-		disk_aio_submit(engine, list);
-	if (ended)
-		disk_batch_done(engine);
+	list = disk_merge(engine, list);
+	for (; list; list = next) {
+		next = list->next;
+		engine_keep(engine, list);
+	}
+	engine_push(engine);
+	if (engine->ended)
+		engine_batch_done(engine);
+}
+
+void disk_engine_again(struct disk_engine *engine, struct disk_request *request)
+{
+	request->alone = true;
+	engine_keep(engine, request);
+}
+
+/* ---- and back ---- */
+
+/* Returns 1 when there is more to do. */
+static int engine_moved(struct disk_engine *engine, struct disk_request *request, int64_t result)
+{
+	struct disk_transfer transfer = disk_request_transfer(request);
+	uint64_t length = result > 0 ? MIN((uint64_t)result, transfer.length) : 0;
+	bool whole = length == transfer.length;
+
+	if (request->bounce)
+		disk_bounce_end(engine, request, length);
+	if (result < 0)
+		return (int)result;
+	request->moved += length;
+	if (whole)
+		return request->moved < request->length;
+	/* Short: the file was cut behind our back, or the medium is full, unless the host merely stopped for a moment. */
+	if (!length || (request->file->direct && length % request->file->block_size))
+		return request->op == DISK_WRITE ? -ENOSPC : -EIO;
+	return 1;
+}
+
+void disk_engine_finish(struct disk_engine *engine, struct disk_request *request, int64_t result)
+{
+	int error = result < 0 ? (int)result : 0;
+
+	engine->sent--;
+	/* A file system without asynchronous flush has a thread do it, from now on. */
+	if (request->op == DISK_FLUSH && !request->by_thread && (result == -EINVAL || result == -EOPNOTSUPP)) {
+		request->file->flush_by_thread = true;
+		engine->sent++;
+		disk_threads_submit(engine, request);
+		return;
+	}
+	if (request->op == DISK_READ || request->op == DISK_WRITE)
+		error = engine_moved(engine, request, result);
+	if (error > 0)
+		engine_keep(engine, request);
+	else
+		disk_complete(request, error);
+}
+
+void disk_engine_retry(struct disk_engine *engine, struct disk_request *request)
+{
+	engine->sent--;
+	if (request->bounce)
+		disk_bounce_end(engine, request, 0);
+	engine_keep(engine, request);
+}
+
+void disk_engine_reaped(struct disk_engine *engine)
+{
+	engine_push(engine);
+	engine_batch_done(engine);
 }
 
 void disk_engine_drain(struct disk_engine *engine)
 {
+	/* Not by polling the loop: that would dispatch other devices from inside a callback. */
 	while (engine->in_flight)
-		disk_aio_wait(engine);
+		if (engine->sent > disk_threads_busy(engine))
+			engine->ops->wait(engine);
+		else
+			disk_threads_wait(engine);
+}
+
+/* ---- life ---- */
+
+static const struct disk_aio_ops *next_best(unsigned int below)
+{
+	const struct disk_aio_ops *best = NULL;
+
+	for (struct disk_aio_item *item = registered_aio; item; item = item->next)
+		if (item->ops->rank && item->ops->rank < below && (!best || item->ops->rank > best->rank))
+			best = item->ops;
+	return best;
+}
+
+static int engine_try(struct disk_engine *engine, const struct disk_aio_ops *ops, bool quiet)
+{
+	int result;
+
+	engine->ops = ops;
+	result = ops->start(engine, quiet);
+	if (result) {
+		ops->stop(engine);
+		engine->ops = NULL;
+	}
+	return result;
 }
 
 int disk_engine_start(struct disk_engine *engine)
 {
-	return disk_aio_start(engine);
+	const struct disk_aio_ops *ops = engine->wanted;
+	int result = -ENOSYS;
+
+	engine->waiting_tail = &engine->waiting;
+	if (ops)
+		return engine_try(engine, ops, false);
+	for (ops = next_best(~0U); ops && result; ops = next_best(ops->rank))
+		result = engine_try(engine, ops, true);
+	return result ? log_errno(result, "no asynchronous I/O for disks") : 0;
 }
 
 void disk_engine_stop(struct disk_engine *engine)
 {
-	disk_worker_stop(engine);
-	disk_aio_stop(engine);
+	disk_threads_stop(engine);
+	if (engine->ops)
+		engine->ops->stop(engine);
+	engine->ops = NULL;
 }

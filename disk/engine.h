@@ -10,17 +10,23 @@
 #include "kvm/disk.h"
 #include "kvm/image.h"
 
-struct disk_aio;
-struct disk_worker;
+struct disk_threads;
 
-/* Owned by the loop; what is in flight counts guest requests and those that formats make of them. */
+/* Owned by the loop; what is in flight counts guest requests and those that formats and merging make of them. */
 struct disk_engine {
 	struct event_loop *loop;
 	void (*batch_done)(void *opaque);
 	void *opaque;
 	unsigned int in_flight;
-	struct disk_aio *aio;
-	struct disk_worker *worker;
+	const struct disk_aio_ops *wanted;	/* NULL: what there is */
+	const struct disk_aio_ops *ops;	/* NULL while it is not started */
+	void *aio;			/* theirs */
+	struct disk_threads *threads;	/* NULL: none were needed yet */
+	struct disk_request *waiting, **waiting_tail;	/* for room, or for bounces */
+	unsigned int sent;		/* the ops or the threads have them */
+	unsigned int bounces;
+	bool pushing;			/* what waits is on its way: an inner call has nothing to do */
+	bool ended;			/* some failed on their way: the device wasn't told of the batch's end yet */
 };
 
 struct disk {
@@ -182,7 +188,7 @@ void disk_engine_stop(struct disk_engine *engine);
 /**
  * disk_engine_submit() - carries out the list @requests, all on @file, each counted in engine->in_flight already
  *
- * Offsets are the file's. Reads, writes and flushes go in one system call, what blocks goes to the worker.
+ * Offsets are the file's. Reads, writes and flushes go in one system call, neighbours merged; what blocks goes to a thread.
  */
 void disk_engine_submit(struct disk_engine *engine, struct disk_file *file, struct disk_request *requests);
 /** disk_engine_drain() - returns when nothing is in flight, all done callbacks having run */
@@ -202,18 +208,93 @@ static inline void disk_batch_done(struct disk_engine *engine)
 		engine->batch_done(engine->opaque);
 }
 
-/* ---- libaio: reads, writes, flushes (disk/aio.c) ---- */
-int __must_check disk_aio_start(struct disk_engine *engine);
-void disk_aio_stop(struct disk_engine *engine);
-/** disk_aio_submit() - the list @requests of READ, WRITE and FLUSH in as few system calls as may be */
-void disk_aio_submit(struct disk_engine *engine, struct disk_request *requests);
-/** disk_aio_wait() - blocks until at least one is complete */
-void disk_aio_wait(struct disk_engine *engine);
+/* ---- how requests are carried out: aio= ---- */
 
-/* ---- a thread for calls that block: discard, write zeroes, some flushes (disk/worker.c) ---- */
-void disk_worker_submit(struct disk_engine *engine, struct disk_request *request);
-/** disk_worker_wait() - blocks until at least one is complete; only while the worker has one */
-void disk_worker_wait(struct disk_engine *engine);
-void disk_worker_stop(struct disk_engine *engine);
+#define DISK_AIO_DEPTH	1024		/* at once, of an engine: as many as a virtqueue can hold */
+
+/**
+ * struct disk_aio_ops - a way to read, write and flush files, registered by DISK_AIO(); all of it on the engine's loop
+ * @rank: with no aio= the highest whose start() succeeds is taken; 0: it must be asked for
+ * @start: sets engine->aio; says why not unless @quiet
+ * @stop: with nothing in flight; also after a start() that failed
+ * @submit: takes the list @requests, never more than DISK_AIO_DEPTH at once. What there is no room for now it gives back,
+ *          but only while it has others. Each one that it took ends in disk_engine_finish(), perhaps before it returns
+ * @wait: blocks until at least one that it has is complete, and finishes what is
+ *
+ * A request's segments and place are disk_request_transfer()'s.
+ */
+struct disk_aio_ops {
+	const char *name;
+	unsigned int rank;
+	int (*start)(struct disk_engine *engine, bool quiet);
+	void (*stop)(struct disk_engine *engine);
+	struct disk_request *(*submit)(struct disk_engine *engine, struct disk_request *requests);
+	void (*wait)(struct disk_engine *engine);
+};
+
+struct disk_aio_item {
+	const struct disk_aio_ops *ops;
+	struct disk_aio_item *next;
+};
+void disk_aio_register(struct disk_aio_item *item);
+/** disk_aio_find() - by the name that users say; NULL: not in this build, or nothing */
+const struct disk_aio_ops *disk_aio_find(const char *name);
+
+#define DISK_AIO(ops_)									\
+	static struct disk_aio_item ops_##_item = { .ops = &(ops_) };			\
+	static void __attribute__((constructor)) ops_##_register(void)			\
+	{										\
+		disk_aio_register(&ops_##_item);					\
+	}										\
+	struct disk_aio_item /* swallows the semicolon */
+
+/**
+ * disk_engine_finish() - a request that was submitted has come to its end, or to some of it
+ * @result: bytes, or a negative errno
+ */
+void disk_engine_finish(struct disk_engine *engine, struct disk_request *request, int64_t result);
+/** disk_engine_retry() - nothing of it was done, for a reason that goes away by itself: it is submitted again */
+void disk_engine_retry(struct disk_engine *engine, struct disk_request *request);
+/** disk_engine_reaped() - behind a batch of disk_engine_finish() */
+void disk_engine_reaped(struct disk_engine *engine);
+
+/* What is read or written next of a request. */
+struct disk_transfer {
+	const struct iovec *iov;
+	unsigned int count;
+	uint64_t offset, length;
+};
+
+static inline struct disk_transfer disk_request_transfer(const struct disk_request *request)
+{
+	if (request->bounce)
+		return (struct disk_transfer){ &request->bounce_iov, 1, request->offset + request->moved, request->bounce_iov.iov_len };
+	return (struct disk_transfer){ request->iov, request->iov_count, request->offset, request->length };
+}
+
+/* ---- buffers for what can't go from and to the guest's own (disk/bounce.c) ---- */
+
+/** disk_request_aligned() - whether its segments are as direct I/O on its file wants them */
+bool disk_request_aligned(const struct disk_request *request);
+/** disk_bounce_make() - for the next piece of @request; -EAGAIN: others must end first; -ENOMEM */
+int __must_check disk_bounce_make(struct disk_engine *engine, struct disk_request *request);
+/** disk_bounce_end() - @length bytes went through it; 0: none, for the time being */
+void disk_bounce_end(struct disk_engine *engine, struct disk_request *request, uint64_t length);
+
+/* ---- neighbours (disk/merge.c) ---- */
+
+/** disk_merge() - @requests on one file, each run of neighbours made one; returns the list of what is left */
+struct disk_request *disk_merge(struct disk_engine *engine, struct disk_request *requests);
+/** disk_engine_again() - one of a merged request that failed, alone; counted in engine->in_flight still */
+void disk_engine_again(struct disk_engine *engine, struct disk_request *request);
+
+/* ---- threads: all of aio=threads, and what blocks with any other (disk/threads.c) ---- */
+
+void disk_threads_submit(struct disk_engine *engine, struct disk_request *request);
+/** disk_threads_busy() - how many requests they have */
+unsigned int disk_threads_busy(const struct disk_engine *engine);
+/** disk_threads_wait() - blocks until at least one is complete; only while they have one */
+void disk_threads_wait(struct disk_engine *engine);
+void disk_threads_stop(struct disk_engine *engine);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Files under formats: calls that wait. For tables and tools on the disk's loop or with no loop at all, and for the
- * worker's thread, which calls those whose names end in _now.
+ * Files under formats: calls that wait. For tables and tools on the disk's loop or with no loop at all, and for
+ * threads (disk/threads.c), which call those whose names end in _now.
  */
 #include <fcntl.h>
 #include <linux/falloc.h>

@@ -29,7 +29,8 @@ struct disk_file {
 	uint32_t physical_block_size;
 	/* owned by the disk's loop */
 	uint64_t size;			/* bytes; what disk_file_resize() made of it */
-	bool flush_by_worker;		/* its file system has no asynchronous flush */
+	unsigned int place;		/* in an io_uring's table of files, perhaps */
+	bool flush_by_thread;		/* its file system has no asynchronous flush */
 	struct disk_file_tap *tap;
 };
 
@@ -78,7 +79,7 @@ int __must_check disk_file_flush(struct disk_file *file);
 /** disk_file_resize() - what is gained reads as zeroes; -ENOTSUP on a block device */
 int __must_check disk_file_resize(struct disk_file *file, uint64_t size);
 
-/* The same without asking the tap; the worker's thread calls them. */
+/* The same without asking the tap; any thread. */
 int __must_check disk_file_write_zeroes_now(const struct disk_file *file, uint64_t offset, uint64_t length, bool may_unmap);
 int __must_check disk_file_discard_now(const struct disk_file *file, uint64_t offset, uint64_t length);
 

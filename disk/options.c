@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "kvm/disk.h"
+#include "disk/engine.h"
 #include "kvm/log.h"
 #include "kvm/option.h"
 
@@ -38,6 +38,16 @@ static int options_set_cache(struct disk_options *options, const char *name)
 		return 0;
 	}
 	return log_error(EUSAGE, "--disk: cache=%s is not known (say writeback, writethrough, none, directsync or unsafe)", name);
+}
+
+static int options_set_aio(struct disk_options *options, const char *name)
+{
+	if (!name)
+		return 0;
+	options->aio = disk_aio_find(name);
+	if (!options->aio && !strcmp(name, "io_uring"))
+		return log_error(EUSAGE, "--disk: aio=io_uring is not in this build, which found no liburing (say native or threads)");
+	return options->aio ? 0 : log_error(EUSAGE, "--disk: aio=%s is not known (say native, io_uring or threads)", name);
 }
 
 static int options_set_overlay(struct disk_options *options, struct keyval *keyval)
@@ -116,6 +126,8 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 	if (!result)
 		result = options_set_cache(options, keyval_get(keyval, "cache"));
 	if (!result)
+		result = options_set_aio(options, keyval_get(keyval, "aio"));
+	if (!result)
 		result = option_copy(&options->format, keyval_get(keyval, "format"));
 	/* an ISO image is raw, whatever it begins with */
 	if (!result && options->place.cdrom && !options->format)
@@ -132,7 +144,7 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 		result = log_error(EUSAGE, "--disk: snapshot-name= with an overlay can't be (say one of the two)");
 	if (!result)
 		result = option_copy(&options->path, keyval->first);
-	return result ? result : keyval_done(keyval, "disk", "ro, direct, cache=, serial=, format=, snapshot-name=, snapshot=, overlay=, backing=any, "
+	return result ? result : keyval_done(keyval, "disk", "ro, direct, cache=, aio=, serial=, format=, snapshot-name=, snapshot=, overlay=, backing=any, "
 					      "if=, cdrom, media=, target=, lun=");
 }
 

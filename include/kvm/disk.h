@@ -14,6 +14,7 @@
 #include "kvm/types.h"
 
 struct disk;
+struct disk_aio_ops;
 struct disk_engine;
 struct disk_file;
 struct disk_request;
@@ -38,7 +39,9 @@ struct disk_request {
 	struct disk_request *next;
 	void *bounce;
 	struct iovec bounce_iov;
-	uint64_t bounced;		/* bytes of the request that earlier bounces have moved */
+	uint64_t moved;			/* bytes of the request that are done already */
+	bool by_thread;			/* in the hands of disk/threads.c */
+	bool alone;			/* not to be merged with others, again */
 	uint64_t engine_data[8];	/* the engine's control block */
 };
 
@@ -59,7 +62,7 @@ struct disk_place {
 	int target, lun;		/* there; @target -1: the next that is free */
 };
 
-/** struct disk_options - one -d argument: "image[,ro][,direct][,cache=C][,serial=S][,format=F][,snapshot-name=N][,backing=any][,if=I]..." */
+/** struct disk_options - one -d argument: "image[,ro][,direct][,cache=C][,aio=A][,serial=S][,format=F][,snapshot-name=N][,backing=any][,if=I]..." */
 struct disk_options {
 	struct disk_place place;
 	char *path;
@@ -69,6 +72,7 @@ struct disk_options {
 	bool read_only, direct;
 	bool write_through;		/* see struct disk_info */
 	bool no_flush;			/* nothing waits for the medium: a power cut may cost the image */
+	const struct disk_aio_ops *aio;	/* by what its I/O is done; NULL: what there is */
 	bool throw_away;		/* what is written goes with the disk */
 	char *overlay;			/* what is written goes to this image, which is made if need be; or NULL */
 	bool backing_any;		/* an image whose format was probed may refer to files in other folders */

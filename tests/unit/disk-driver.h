@@ -4,6 +4,7 @@
 #define TESTS_UNIT_DISK_DRIVER_H
 
 #include "tests/unit/board.h"
+#include "tests/unit/disk-engines.h"
 
 #include "disk/engine.h"
 #include "disk/file.h"
@@ -37,8 +38,8 @@ static inline void driver_close(void)
 	driver_disk = NULL;
 }
 
-static int shell(const char *format, ...) printf_like(1, 2);
-static int shell(const char *format, ...)
+static inline int shell(const char *format, ...) printf_like(1, 2);
+static inline int shell(const char *format, ...)
 {
 	char command[4096];
 	va_list arguments;
@@ -64,6 +65,8 @@ static int driver_try_open(const char *text)
 	int result;
 
 	ck_assert_int_eq(disk_options_parse(&options, text), 0);
+	if (*engine_option)
+		options.aio = disk_aio_find(strchr(engine_option, '=') + 1);
 	result = disk_open(&driver_disk, &options);
 	disk_options_free(&options);
 	return result;

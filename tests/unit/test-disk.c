@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* disk/: opening and refusing images, locks beside QEMU's, reads and writes through libaio, bounces, the worker. */
+/* disk/: opening and refusing images, locks beside QEMU's, reads and writes by each engine, bounces, what blocks. */
 #include "tests/unit/board.h"
+#include "tests/unit/disk-engines.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@ static uint8_t pattern_byte(uint64_t at)
 	return (uint8_t)(at * 7 + (at >> 9) * 13 + 1);
 }
 
-static void image_write(const char *path, uint64_t at, const void *data, size_t length)
+static void image_poke(const char *path, uint64_t at, const void *data, size_t length)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
@@ -44,7 +45,7 @@ static void image_fill(uint64_t size)
 	ck_assert_ptr_nonnull(bytes);
 	for (uint64_t i = 0; i < size; i++)
 		bytes[i] = pattern_byte(i);
-	image_write(image, 0, bytes, size);
+	image_poke(image, 0, bytes, size);
 	free(bytes);
 }
 
@@ -80,7 +81,7 @@ static int try_open(const char *path, const char *options)
 	char text[160];
 	int result;
 
-	snprintf(text, sizeof(text), "%s%s", path, options);
+	snprintf(text, sizeof(text), "%s%s%s", path, options, engine_option);
 	ck_assert_int_eq(disk_options_parse(&parsed, text), 0);
 	result = disk_open(&disk, &parsed);
 	disk_options_free(&parsed);
@@ -192,7 +193,7 @@ START_TEST(what_is_no_image_is_refused_by_what_it_is)
 	refused(image, "", "neither a file nor a block device");
 	refused(image, ",ro", "neither a file nor a block device");
 	unlink(image);
-	image_write(image, 0, "", 0);
+	image_poke(image, 0, "", 0);
 	refused(image, "", "empty");
 	image_fill(512);
 	refused(image, ",format=tar", "'tar' is not known");
@@ -211,6 +212,7 @@ static const struct { const char *text, *because; bool direct, write_through, no
 	{ "/i,snapshot-name=one,snapshot=on", "with an overlay", false, false, false },
 	{ "/i,cache=", "is not known", false, false, false },
 	{ "/i,cache=fast", "is not known", false, false, false },
+	{ "/i,aio=fast", "say native, io_uring or threads", false, false, false },
 };
 
 START_TEST(cache_modes_have_qemu_s_names)
@@ -236,7 +238,7 @@ static const struct { const char *name, *magic; size_t offset, length; } foreign
 START_TEST(foreign_image_is_refused_by_name_unless_called_raw)
 {
 	image_fill(65536);
-	image_write(image, foreign[_i].offset, foreign[_i].magic, foreign[_i].length);
+	image_poke(image, foreign[_i].offset, foreign[_i].magic, foreign[_i].length);
 	refused(image, "", foreign[_i].name);
 	ck_assert_int_eq(try_open(image, ",format=raw"), 0);
 }
@@ -304,7 +306,7 @@ START_TEST(refusal_changes_nothing_on_disk)
 	struct stat before, after;
 
 	image_fill(65536);
-	image_write(image, 0, "QFI\xfb", 4);
+	image_poke(image, 0, "QFI\xfb", 4);
 	ck_assert_int_eq(stat(image, &before), 0);
 	refused(image, "", "qcow2");
 	ck_assert_int_eq(stat(image, &after), 0);
@@ -534,21 +536,23 @@ static void add_tests(Suite *suite)
 	TCase *opening = suite_case(suite, "opening", setup, teardown);
 	TCase *requests = suite_case(suite, "requests", setup, teardown);
 
-	tcase_add_test(opening, raw_image_has_its_file_s_size);
-	tcase_add_test(opening, odd_tail_stays_out_of_sight);
-	tcase_add_test(opening, what_is_no_image_is_refused_by_what_it_is);
-	tcase_add_loop_test(opening, cache_modes_have_qemu_s_names, 0, (int)ARRAY_SIZE(caches));
-	tcase_add_loop_test(opening, foreign_image_is_refused_by_name_unless_called_raw, 0, (int)ARRAY_SIZE(foreign));
 	tcase_add_loop_test(opening, a_guest_makes_nothing_else_of_a_guessed_disk, 0, (int)ARRAY_SIZE(foreign));
 	tcase_add_loop_test(opening, a_disk_that_was_called_raw_is_all_the_guest_s, 0, (int)ARRAY_SIZE(foreign));
-	tcase_add_test(opening, refusal_changes_nothing_on_disk);
-	tcase_add_test(opening, read_only_file_wants_ro);
-	tcase_add_test(opening, image_has_one_writer);
-	tcase_add_test(opening, qemu_and_lkvm_keep_each_other_out);
 	tcase_add_loop_test(requests, what_was_written_is_read_and_lies_in_the_file, 0, 2);
 	tcase_add_test(requests, unaligned_direct_requests_go_through_bounded_bounces);
 	tcase_add_loop_test(requests, more_requests_than_the_engine_s_depth_all_complete, 0, 2);
 	tcase_add_test(requests, discard_gives_space_back_and_zeroes_read_as_zero);
 	tcase_add_test(requests, file_cut_behind_our_back_is_an_error_and_does_not_grow);
+	if (!engines_first())
+		return;
+	tcase_add_test(opening, raw_image_has_its_file_s_size);
+	tcase_add_test(opening, odd_tail_stays_out_of_sight);
+	tcase_add_test(opening, what_is_no_image_is_refused_by_what_it_is);
+	tcase_add_loop_test(opening, cache_modes_have_qemu_s_names, 0, (int)ARRAY_SIZE(caches));
+	tcase_add_loop_test(opening, foreign_image_is_refused_by_name_unless_called_raw, 0, (int)ARRAY_SIZE(foreign));
+	tcase_add_test(opening, refusal_changes_nothing_on_disk);
+	tcase_add_test(opening, read_only_file_wants_ro);
+	tcase_add_test(opening, image_has_one_writer);
+	tcase_add_test(opening, qemu_and_lkvm_keep_each_other_out);
 }
-SUITE_MAIN("disk", add_tests)
+SUITE_MAIN_ENGINES("disk", add_tests)
