@@ -10,6 +10,7 @@
 
 #include "disk/engine.h"
 #include "disk/file.h"
+#include "disk/limits.h"
 #include "kvm/log.h"
 #include "kvm/option.h"
 
@@ -125,7 +126,9 @@ int disk_open_chained(struct disk **out, const struct disk_options *options, con
 	disk->backing_any = options->backing_any;
 	disk->alone = options->alone;
 	disk->queued_tail = &disk->queued;
-	result = disk_open_file(disk, options);
+	result = disk_throttle_set(disk, &options->limits);
+	if (!result)
+		result = disk_open_file(disk, options);
 	if (!result)
 		result = disk_choose_format(disk, options->format);
 	if (!result)
@@ -154,6 +157,7 @@ void disk_close(struct disk *disk)
 		disk->format->close(disk);
 	disk_close(disk->backing);
 	disk_file_close(disk->file);
+	disk_throttle_free(disk);
 	free(disk->folder);
 	free(disk);
 }
@@ -181,6 +185,7 @@ int disk_attach(struct disk *disk, struct event_loop *loop, void (*batch_done)(v
 	engine->batch_done = batch_done;
 	engine->opaque = opaque;
 	event_loop_call(loop, disk_start_on_loop, engine);
+	disk_throttle_attach(disk);
 	return engine->loop ? 0 : -EIO;
 }
 
@@ -189,6 +194,7 @@ static void disk_stop_on_loop(void *opaque)
 	struct disk *disk = opaque;
 
 	disk_drain(disk);
+	disk_throttle_detach(disk);
 	disk_engine_stop(disk->engine);
 }
 
@@ -211,12 +217,42 @@ void disk_queue(struct disk *disk, struct disk_request *request)
 
 void disk_submit(struct disk *disk)
 {
+	if (disk->throttle)
+		disk_throttle_pass(disk);
 	if (disk->queued)
 		disk->format->submit(disk);
 }
 
 void disk_drain(struct disk *disk)
 {
+	disk_throttle_open(disk, true);
 	disk_submit(disk);
 	disk_engine_drain(disk->engine);
+	disk_throttle_open(disk, false);
+}
+
+/* ---- limits ---- */
+
+struct limits_call {
+	struct disk *disk;
+	const struct disk_limits *limits;
+	int result;
+};
+
+static void disk_set_limits_on_loop(void *opaque)
+{
+	struct limits_call *call = opaque;
+
+	call->result = disk_throttle_set(call->disk, call->limits);
+}
+
+int disk_set_limits(struct disk *disk, const struct disk_limits *limits)
+{
+	struct limits_call call = { disk, limits, 0 };
+
+	if (disk->engine->loop)
+		event_loop_call(disk->engine->loop, disk_set_limits_on_loop, &call);
+	else
+		disk_set_limits_on_loop(&call);
+	return call.result;
 }

@@ -3,6 +3,9 @@
  * The disks of a VM: what -d names, opened and locked before any device exists, in the order given. A folder is no
  * disk: it is shared with the guest as its root file system (virtio/9p.c).
  */
+#include <stdio.h>
+#include <string.h>
+
 #include "kvm/disk.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
@@ -41,6 +44,23 @@ const struct disk_place *disks_place(struct kvm *kvm, size_t index)
 	const struct disks *disks = kvm_get_state(kvm, disks_key);
 
 	return &disks->items[index].place;
+}
+
+struct disk *disks_find(struct kvm *kvm, const char *name)
+{
+	struct disks *disks = kvm_get_state(kvm, disks_key);
+
+	for (size_t i = 0; disks && i < disks->count; i++) {
+		const struct disks_item *item = &disks->items[i];
+		char device[32], number[32];
+
+		snprintf(device, sizeof(device), "virtio-blk%zu", i);
+		snprintf(number, sizeof(number), "disk%zu", i);
+		if ((!item->place.scsi && !strcmp(name, device)) || !strcmp(name, number) ||
+		    (*name && !strcmp(name, disk_info(item->disk)->serial)))
+			return item->disk;
+	}
+	return NULL;
 }
 
 struct event_loop *disks_loop(struct kvm *kvm)
@@ -134,7 +154,7 @@ static int disks_init(struct kvm *kvm)
 }
 
 static const struct option_def disks_options[] = {
-	{ .name = "disk", .letter = 'd', .type = OPTION_LIST, .argument = "IMAGE[,ro][,direct][,cache=writeback|writethrough|none|directsync|unsafe][,aio=native|io_uring|threads][,serial=TEXT][,format=raw|qcow2][,snapshot-name=NAME][,snapshot=on][,overlay=FILE][,backing=any][,if=virtio|scsi][,cdrom][,target=N[,lun=N]]",
+	{ .name = "disk", .letter = 'd', .type = OPTION_LIST, .argument = "IMAGE[,ro][,direct][,cache=writeback|writethrough|none|directsync|unsafe][,aio=native|io_uring|threads][,serial=TEXT][,format=raw|qcow2][,snapshot-name=NAME][,snapshot=on][,overlay=FILE][,backing=any][,iops=N][,bps=SIZE][,if=virtio|scsi][,cdrom][,target=N[,lun=N]]",
 	  .help = "A disk from an image file or a block device; repeat for more; a folder is shared as the root file system" },
 };
 RUN_OPTIONS(disks_options_group, "Basic options", disks_options);

@@ -11,6 +11,7 @@
 #include "kvm/image.h"
 
 struct disk_threads;
+struct disk_throttle;
 
 /* Owned by the loop; what is in flight counts guest requests and those that formats and merging make of them. */
 struct disk_engine {
@@ -54,6 +55,7 @@ struct disk {
 
 	/* owned by the loop */
 	struct disk_request *queued, **queued_tail;
+	struct disk_throttle *throttle;	/* NULL: no limits */
 };
 
 /* A range that a format's map() found alike. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "disk/engine.h"
+#include "disk/limits.h"
 #include "kvm/log.h"
 #include "kvm/option.h"
 
@@ -48,6 +49,31 @@ static int options_set_aio(struct disk_options *options, const char *name)
 	if (!options->aio && !strcmp(name, "io_uring"))
 		return log_error(EUSAGE, "--disk: aio=io_uring is not in this build, which found no liburing (say native or threads)");
 	return options->aio ? 0 : log_error(EUSAGE, "--disk: aio=%s is not known (say native, io_uring or threads)", name);
+}
+
+/* Bytes may be said as 10M; requests are counted. */
+static int get_limit(void *opaque, const char *name, uint64_t *value)
+{
+	const char *text = keyval_get(opaque, name);
+	int result;
+
+	if (!text)
+		return 0;
+	if (strstr(name, "length") || (!strncmp(name, "iops", 4) && strcmp(name, "iops_size")))
+		result = parse_uint(text, value);
+	else
+		result = parse_size(text, 1, value);
+	return result ? log_error(EUSAGE, "--disk: %s=%s is no number", name, text) : 1;
+}
+
+static int options_set_limits(struct disk_options *options, struct keyval *keyval)
+{
+	int result = disk_limits_fill(&options->limits, get_limit, keyval);
+	char why[128];
+
+	if (result)
+		return result;
+	return disk_limits_check(&options->limits, why, sizeof(why)) ? log_error(EUSAGE, "--disk: %s", why) : 0;
 }
 
 static int options_set_overlay(struct disk_options *options, struct keyval *keyval)
@@ -128,6 +154,8 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 	if (!result)
 		result = options_set_aio(options, keyval_get(keyval, "aio"));
 	if (!result)
+		result = options_set_limits(options, keyval);
+	if (!result)
 		result = option_copy(&options->format, keyval_get(keyval, "format"));
 	/* an ISO image is raw, whatever it begins with */
 	if (!result && options->place.cdrom && !options->format)
@@ -145,7 +173,8 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 	if (!result)
 		result = option_copy(&options->path, keyval->first);
 	return result ? result : keyval_done(keyval, "disk", "ro, direct, cache=, aio=, serial=, format=, snapshot-name=, snapshot=, overlay=, backing=any, "
-					      "if=, cdrom, media=, target=, lun=");
+					      "if=, cdrom, media=, target=, lun=, "
+					      "iops=, bps= with _rd, _wr, _max, _max_length, iops_size=");
 }
 
 int disk_options_parse(struct disk_options *options, const char *text)

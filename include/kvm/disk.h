@@ -55,6 +55,20 @@ struct disk_info {
 	char serial[21];		/* "" unless serial= was given */
 };
 
+enum disk_limit_kind { DISK_LIMIT_TOTAL, DISK_LIMIT_READ, DISK_LIMIT_WRITE, DISK_LIMIT_KINDS };
+
+struct disk_limit {
+	uint64_t rate;			/* a second; 0: no limit */
+	uint64_t max;			/* a second, in a burst; 0: no bursts */
+	uint64_t max_length;		/* seconds that a burst may go on; 0: 1, spent at any speed */
+};
+
+/** struct disk_limits - of requests and bytes, with QEMU's meaning (disk/limits.c) */
+struct disk_limits {
+	struct disk_limit ops[DISK_LIMIT_KINDS], bytes[DISK_LIMIT_KINDS];
+	uint64_t ops_size;		/* a request of more bytes counts as several; 0: as one */
+};
+
 /** struct disk_place - what kind of device the guest sees a disk as */
 struct disk_place {
 	bool scsi;			/* on the SCSI bus; else a virtio-blk device of its own */
@@ -73,6 +87,7 @@ struct disk_options {
 	bool write_through;		/* see struct disk_info */
 	bool no_flush;			/* nothing waits for the medium: a power cut may cost the image */
 	const struct disk_aio_ops *aio;	/* by what its I/O is done; NULL: what there is */
+	struct disk_limits limits;
 	bool throw_away;		/* what is written goes with the disk */
 	char *overlay;			/* what is written goes to this image, which is made if need be; or NULL */
 	bool backing_any;		/* an image whose format was probed may refer to files in other folders */
@@ -112,6 +127,11 @@ void disk_submit(struct disk *disk);
 /** disk_drain() - returns when nothing is in flight, all done callbacks having run; loop thread */
 void disk_drain(struct disk *disk);
 
+/** disk_set_limits() - they must have been checked; any thread */
+int __must_check disk_set_limits(struct disk *disk, const struct disk_limits *limits);
+
+/** disks_find() - by its device's name ("virtio-blk0"), its place among all of -d ("disk0") or its serial; NULL: there is none */
+struct disk *disks_find(struct kvm *kvm, const char *name);
 /** disks_count(), disks_get() - what -d opened for a VM (disk/disks.c, dev_base_init) */
 size_t disks_count(struct kvm *kvm);
 struct disk *disks_get(struct kvm *kvm, size_t index);

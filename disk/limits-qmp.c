@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * QMP's block_set_io_throttle: other limits for a disk, or none, while the guest runs. What isn't said is no limit.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "disk/limits.h"
+#include "kvm/control.h"
+
+struct throttle_arguments {
+	const json_t *arguments;
+	char **error;
+};
+
+static int refuse(char **error, const char *format, ...) printf_like(2, 3);
+static int refuse(char **error, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	if (vasprintf(error, format, arguments) < 0)
+		*error = NULL;
+	va_end(arguments);
+	return -EINVAL;
+}
+
+static int get_limit(void *opaque, const char *name, uint64_t *value)
+{
+	const struct throttle_arguments *from = opaque;
+	const json_t *limit = json_object_get(from->arguments, name);
+
+	if (!limit)
+		return 0;
+	if (!json_is_integer(limit) || json_integer_value(limit) < 0)
+		return refuse(from->error, "Parameter '%s' has to be a number from 0 on", name);
+	*value = (uint64_t)json_integer_value(limit);
+	return 1;
+}
+
+static int set_io_throttle(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	struct throttle_arguments from = { arguments, error };
+	const char *name = json_string_value(json_object_get(arguments, "id"));
+	struct disk_limits limits;
+	struct disk *disk;
+	char why[128];
+	int status;
+
+	(void)result;
+	if (!name)
+		name = json_string_value(json_object_get(arguments, "device"));
+	if (!name)
+		return refuse(error, "Parameter 'device' is missing");
+	disk = disks_find(kvm, name);
+	if (!disk)
+		return refuse(error, "Device '%s' not found (say virtio-blk0, disk0 or a disk's serial=)", name);
+	status = disk_limits_fill(&limits, get_limit, &from);
+	if (status)
+		return status;
+	if (disk_limits_check(&limits, why, sizeof(why)))
+		return refuse(error, "%s", why);
+	status = disk_set_limits(disk, &limits);
+	return status ? refuse(error, "%s: %s", name, strerrordesc_np(-status)) : 0;
+}
+
+static const char *const throttle_arguments[] = {
+	"device", "id", "bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr", "bps_max", "bps_rd_max", "bps_wr_max",
+	"iops_max", "iops_rd_max", "iops_wr_max", "bps_max_length", "bps_rd_max_length", "bps_wr_max_length",
+	"iops_max_length", "iops_rd_max_length", "iops_wr_max_length", "iops_size", NULL,
+};
+static struct qmp_command throttle_command = {
+	.name = "block_set_io_throttle", .help = "Limit a disk's requests and bytes a second",
+	.arguments = throttle_arguments, .run = set_io_throttle,
+};
+QMP_COMMAND(throttle_command);
