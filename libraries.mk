@@ -56,8 +56,12 @@ $(call library,optional, libzstd, zstd.h,    -lzstd,    libzstd-dev,   images co
 ifeq ($(STATIC),)
 $(call library,optional, libslirp,slirp/libslirp.h,,  libslirp-dev,  user mode networks, net/user.c net/user-options.c \
 		net/user-library.c tests/unit/test-net-user.c)
+# As libslirp.
+$(call library,optional, libnbd,  libnbd.h,  ,          libnbd-dev,    disks on NBD servers, disk/nbd.c disk/nbd-connection.c \
+		disk/nbd-library.c tests/unit/test-nbd.c)
 else
-LEFT_OUT_STATIC	:= core/library.c net/user.c net/user-options.c net/user-library.c tests/unit/test-net-user.c
+LEFT_OUT_STATIC	:= core/library.c net/user.c net/user-options.c net/user-library.c tests/unit/test-net-user.c \
+		   disk/nbd.c disk/nbd-connection.c disk/nbd-library.c tests/unit/test-nbd.c
 endif
 ifeq ($(ARCH),arm64)
 $(call library,required, libfdt,  libfdt.h,  -lfdt,     libfdt-dev,    the device tree)

@@ -11,6 +11,7 @@
 
 #include "disk/engine.h"
 #include "disk/file.h"
+#include "disk/remote.h"
 #include "kvm/log.h"
 
 /* ---- names ---- */
@@ -25,6 +26,8 @@ int disk_resolve(const char *image, const char *name, char *path, size_t size)
 			return log_error(ENOTSUP, "disk '%s': refers to '%s', which is not a file", image, name);
 		return disk_resolve(image, name + 5, path, size);
 	}
+	if (disk_is_remote(image) && *name != '/')
+		return log_error(ENOTSUP, "disk '%s': refers to '%s', and a server's image has no folder where that could be", image, name);
 	if (!*name || snprintf(path, size, "%.*s%s", folder, image, name) >= (int)size)
 		return log_error(ENAMETOOLONG, "disk '%s': the name of a file it refers to is empty or too long", image);
 	return 0;

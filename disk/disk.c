@@ -79,6 +79,11 @@ static int disk_confine(struct disk *disk, const char *beneath)
 	}
 	if (!disk->guessed || disk->backing_any)
 		return 0;
+	/* A server's image is in no folder of ours: no file is beneath this one. */
+	if (disk->file->remote_ops) {
+		disk->folder = strdup("//");
+		return disk->folder ? 0 : -ENOMEM;
+	}
 	disk->folder = disk_file_real_path(disk->file);
 	slash = disk->folder ? strrchr(disk->folder, '/') : NULL;
 	if (!slash)

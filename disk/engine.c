@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The engine of a disk: what goes to files on its way to libaio, io_uring or threads, and back. Neighbours are merged,
+ * The engine of a disk: what goes to files on its way to libaio, io_uring, threads or a server, and back. Neighbours are merged,
  * what direct I/O can't take as it is goes by bounce buffers, what came short goes on, and what there is no room for
  * waits. Runs on the disk's loop.
  */
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "disk/file.h"
+#include "disk/remote.h"
 #include "kvm/log.h"
 
 static struct disk_aio_item *registered_aio;
@@ -31,8 +32,8 @@ const struct disk_aio_ops *disk_aio_find(const char *name)
 
 static bool engine_blocks(const struct disk_request *request)
 {
-	return request->op == DISK_DISCARD || request->op == DISK_WRITE_ZEROES ||
-	       (request->op == DISK_FLUSH && request->file->flush_by_thread);
+	return !request->file->remote_ops && (request->op == DISK_DISCARD || request->op == DISK_WRITE_ZEROES ||
+					      (request->op == DISK_FLUSH && request->file->flush_by_thread));
 }
 
 static int engine_tap(struct disk_file *file, const struct disk_request *request)
@@ -49,16 +50,32 @@ static void engine_keep(struct disk_engine *engine, struct disk_request *request
 	engine->waiting_tail = &request->next;
 }
 
-/* Of what came back short, the rest begins in the middle of a segment. */
+/* Whether its own segments will do. Of what came back short, the rest begins in the middle of one. */
+static bool engine_fits(const struct disk_request *request)
+{
+	if (request->op != DISK_READ && request->op != DISK_WRITE)
+		return true;
+	if (request->moved)
+		return false;
+	if (request->file->remote_ops)
+		return request->iov_count == 1 && request->length <= request->file->remote_ops->most;
+	return !request->file->direct || disk_request_aligned(request);
+}
+
 static int engine_prepare(struct disk_engine *engine, struct disk_request *request)
 {
 	request->bounce = NULL;
-	if (request->op == DISK_FLUSH || (!request->moved && (!request->file->direct || disk_request_aligned(request))))
-		return 0;
-	return disk_bounce_make(engine, request);
+	return engine_fits(request) ? 0 : disk_bounce_make(engine, request);
 }
 
-/* As much as there is room for, off what waits. */
+static void engine_send_away(struct disk_engine *engine, struct disk_request *request)
+{
+	engine->remote_ops = request->file->remote_ops;
+	engine->remote_busy++;
+	engine->remote_ops->submit(engine, request);
+}
+
+/* As much as there is room for, off what waits; what is a server's is on its way already. */
 static struct disk_request *engine_take(struct disk_engine *engine)
 {
 	struct disk_request *list = NULL, **tail = &list, *request;
@@ -78,6 +95,10 @@ static struct disk_request *engine_take(struct disk_engine *engine)
 			continue;
 		}
 		engine->sent++;
+		if (request->file->remote_ops) {
+			engine_send_away(engine, request);
+			continue;
+		}
 		*tail = request;
 		tail = &request->next;
 	}
@@ -100,6 +121,11 @@ static void engine_take_back(struct disk_engine *engine, struct disk_request *li
 	engine->waiting = list;
 }
 
+static unsigned int engine_elsewhere(const struct disk_engine *engine)
+{
+	return disk_threads_busy(engine) + engine->remote_busy;
+}
+
 static void engine_push(struct disk_engine *engine)
 {
 	struct disk_request *list;
@@ -114,7 +140,7 @@ static void engine_push(struct disk_engine *engine)
 			continue;
 		engine_take_back(engine, list);
 		/* Unless those that it had are done already, their end brings us back. */
-		if (engine->sent > disk_threads_busy(engine))
+		if (engine->sent > engine_elsewhere(engine))
 			break;
 	}
 	engine->pushing = false;
@@ -196,7 +222,7 @@ void disk_engine_finish(struct disk_engine *engine, struct disk_request *request
 
 	engine->sent--;
 	/* A file system without asynchronous flush has a thread do it, from now on. */
-	if (request->op == DISK_FLUSH && !request->by_thread && (result == -EINVAL || result == -EOPNOTSUPP)) {
+	if (request->op == DISK_FLUSH && !request->by_thread && !request->file->remote_ops && (result == -EINVAL || result == -EOPNOTSUPP)) {
 		request->file->flush_by_thread = true;
 		engine->sent++;
 		disk_threads_submit(engine, request);
@@ -228,10 +254,12 @@ void disk_engine_drain(struct disk_engine *engine)
 {
 	/* Not by polling the loop: that would dispatch other devices from inside a callback. */
 	while (engine->in_flight)
-		if (engine->sent > disk_threads_busy(engine))
+		if (engine->sent > engine_elsewhere(engine))
 			engine->ops->wait(engine);
-		else
+		else if (disk_threads_busy(engine))
 			disk_threads_wait(engine);
+		else
+			engine->remote_ops->wait(engine);
 }
 
 /* ---- life ---- */
@@ -275,6 +303,9 @@ int disk_engine_start(struct disk_engine *engine)
 void disk_engine_stop(struct disk_engine *engine)
 {
 	disk_threads_stop(engine);
+	if (engine->remote_ops)
+		engine->remote_ops->stop(engine);
+	engine->remote_ops = NULL;
 	if (engine->ops)
 		engine->ops->stop(engine);
 	engine->ops = NULL;

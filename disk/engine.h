@@ -10,6 +10,8 @@
 #include "kvm/disk.h"
 #include "kvm/image.h"
 
+struct disk_nbd;
+struct disk_remote_ops;
 struct disk_threads;
 struct disk_throttle;
 
@@ -24,7 +26,10 @@ struct disk_engine {
 	void *aio;			/* theirs */
 	struct disk_threads *threads;	/* NULL: none were needed yet */
 	struct disk_request *waiting, **waiting_tail;	/* for room, or for bounces */
-	unsigned int sent;		/* the ops or the threads have them */
+	unsigned int sent;		/* the ops, the threads or servers have them */
+	const struct disk_remote_ops *remote_ops;	/* of the servers that were asked; NULL: none was */
+	struct disk_nbd *remotes;	/* theirs */
+	unsigned int remote_busy;	/* requests that they have */
 	unsigned int bounces;
 	bool pushing;			/* what waits is on its way: an inner call has nothing to do */
 	bool ended;			/* some failed on their way: the device wasn't told of the batch's end yet */

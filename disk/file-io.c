@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 
 #include "disk/file.h"
+#include "disk/remote.h"
 
 #define DIRECT_ALIGN	4096ULL		/* no file system or device asks for more */
 #define DIRECT_PIECE	KIB(256)
@@ -92,12 +93,41 @@ static int direct_transfer(int fd, uint64_t offset, char *data, size_t length, b
 	return result;
 }
 
+/* ---- a server's ---- */
+
+static int remote_read(struct disk_file *file, uint64_t offset, char *buffer, size_t length)
+{
+	size_t inside = offset < file->size ? (size_t)MIN((uint64_t)length, file->size - offset) : 0;
+
+	memset(buffer + inside, 0, length - inside);
+	return inside ? file->remote_ops->call(file, DISK_READ, offset, buffer, inside, false) : 0;
+}
+
+static int remote_write(struct disk_file *file, uint64_t offset, const void *buffer, size_t length)
+{
+	return file->remote_ops->call(file, DISK_WRITE, offset, (void *)(uintptr_t)buffer, length, false);
+}
+
+static int remote_write_zeroes(struct disk_file *file, uint64_t offset, uint64_t length, bool may_unmap)
+{
+	int result = file->remote_ops->call(file, DISK_WRITE_ZEROES, offset, NULL, length, may_unmap);
+
+	if (result != -EOPNOTSUPP)
+		return result;
+	result = 0;
+	for (uint64_t done = 0; done < length && !result; done += sizeof(disk_zeroes))
+		result = remote_write(file, offset + done, disk_zeroes, (size_t)MIN(length - done, (uint64_t)sizeof(disk_zeroes)));
+	return result;
+}
+
 /* ---- the calls ---- */
 
 int disk_file_read(struct disk_file *file, uint64_t offset, void *buffer, size_t length)
 {
 	if (offset > INT64_MAX - length)
 		return -EFBIG;
+	if (file->remote_ops)
+		return remote_read(file, offset, buffer, length);
 	return file->direct ? direct_transfer(file->fd, offset, buffer, length, false) :
 	       read_all(file->fd, offset, buffer, length);
 }
@@ -131,6 +161,8 @@ int disk_file_write(struct disk_file *file, uint64_t offset, const void *buffer,
 	if (offset > INT64_MAX - length)
 		return -EFBIG;
 	result = disk_file_change(file, DISK_WRITE, offset, length, &iov, 1, false);
+	if (!result && file->remote_ops)
+		return remote_write(file, offset, buffer, length);
 	if (!result)
 		result = file->direct ? direct_transfer(file->fd, offset, iov.iov_base, length, true) :
 			 write_all(file->fd, offset, buffer, length);
@@ -192,6 +224,8 @@ int disk_file_write_zeroes(struct disk_file *file, uint64_t offset, uint64_t len
 {
 	int result = disk_file_change(file, DISK_WRITE_ZEROES, offset, length, NULL, 0, false);
 
+	if (!result && file->remote_ops)
+		return remote_write_zeroes(file, offset, length, may_unmap);
 	return result ? result : disk_file_write_zeroes_now(file, offset, length, may_unmap);
 }
 
@@ -199,6 +233,8 @@ int disk_file_discard(struct disk_file *file, uint64_t offset, uint64_t length)
 {
 	int result = disk_file_change(file, DISK_DISCARD, offset, length, NULL, 0, false);
 
+	if (!result && file->remote_ops)
+		return file->remote_ops->call(file, DISK_DISCARD, offset, NULL, length, false);
 	return result ? result : disk_file_discard_now(file, offset, length);
 }
 
@@ -209,6 +245,8 @@ int disk_file_flush(struct disk_file *file)
 	if (file->no_flush)
 		return 0;
 	result = disk_file_change(file, DISK_FLUSH, 0, 0, NULL, 0, false);
+	if (!result && file->remote_ops)
+		return file->remote_ops->call(file, DISK_FLUSH, 0, NULL, 0, false);
 	if (!result && fdatasync(file->fd) < 0)
 		result = -errno;
 	return result;

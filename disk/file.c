@@ -12,7 +12,9 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "disk/remote.h"
 #include "kvm/log.h"
+#include "kvm/option.h"
 
 static int file_refused(const struct disk_file_options *options, int error)
 {
@@ -124,6 +126,22 @@ static int file_measure(struct disk_file *file)
 	return 0;
 }
 
+static int file_open_remote(struct disk_file *file, const struct disk_file_options *options)
+{
+	const struct disk_remote_ops *ops = disk_remote_find(options->path);
+
+	if (!ops)
+		return log_error(EUSAGE, "disk '%s': disks of such servers are not in this build (nbd:// wants libnbd)", file->path);
+	if (options->beneath)
+		return log_error(EPERM, "disk '%s': a server's, which an image may not refer to", file->path);
+	/* As a block device its size is what it is; and there is no page cache to go past. */
+	file->block_device = true;
+	file->direct = false;
+	file->block_size = file->physical_block_size = 512;
+	file->remote_ops = ops;
+	return ops->open(file, options->path);
+}
+
 int disk_file_open(struct disk_file **out, const struct disk_file_options *options)
 {
 	struct disk_file *file = calloc(1, sizeof(*file));
@@ -137,9 +155,14 @@ int disk_file_open(struct disk_file **out, const struct disk_file_options *optio
 	file->read_only = options->read_only;
 	file->no_flush = options->no_flush;
 	file->path = strdup(shown);
-	result = file->path ? file_open(file, options) : log_errno(ENOMEM, "disk '%s'", shown);
-	if (!result)
-		result = file_measure(file);
+	result = file->path ? 0 : log_errno(ENOMEM, "disk '%s'", shown);
+	if (!result && disk_is_remote(options->path)) {
+		result = file_open_remote(file, options);
+	} else if (!result) {
+		result = file_open(file, options);
+		if (!result)
+			result = file_measure(file);
+	}
 	if (result)
 		disk_file_close(file);
 	else
@@ -151,6 +174,8 @@ void disk_file_close(struct disk_file *file)
 {
 	if (!file)
 		return;
+	if (file->remote_ops)
+		file->remote_ops->close(file);
 	if (file->fd >= 0)
 		close(file->fd);
 	free(file->path);

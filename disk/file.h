@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The file under a format: a regular file or block device, opened, measured and locked, with synchronous calls
+ * The file under a format: a regular file, a block device or what a server has (disk/remote.h), opened, measured and locked, with synchronous calls
  * for a format's tables and for tools. Guest data goes through the engine (disk/engine.h).
  */
 #ifndef DISK_FILE_H
@@ -9,6 +9,7 @@
 #include "kvm/disk.h"
 
 struct disk_file;
+struct disk_remote_ops;
 
 /**
  * struct disk_file_tap - sees what is about to change a file; for tests that cut the power
@@ -25,6 +26,9 @@ struct disk_file {
 	char *path;
 	int fd;
 	bool direct, read_only, no_flush, block_device;
+	bool no_zeroes;			/* its server can't write zeroes but as data */
+	const struct disk_remote_ops *remote_ops;	/* NULL: a file of this host. If not, fd is -1 (disk/remote.h) */
+	void *remote;			/* theirs */
 	uint32_t block_size;		/* logical */
 	uint32_t physical_block_size;
 	/* owned by the disk's loop */

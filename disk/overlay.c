@@ -47,6 +47,9 @@ static int make_named(const struct disk *base, const char *path)
 	const struct image_options options = { .path = path, .format = "qcow2", .size = base->info.size, .backing = real,
 					       .backing_format = base->format->name };
 
+	if (base->file->remote_ops)
+		return log_error(EUSAGE, "disk '%s': overlay= would refer to a server's image (say snapshot=on without it)",
+				 base->file->path);
 	if (!real)
 		return log_errno(ENOMEM, "disk '%s'", base->file->path);
 	return image_create(&options);

@@ -49,7 +49,8 @@ static int raw_open(struct disk *disk)
 		log_warn("disk '%s': its last %llu bytes are no whole block and stay out of sight", path,
 			 (unsigned long long)(info->size - size));
 	info->size = size;
-	info->discard = info->write_zeroes = !info->read_only;
+	info->discard = !info->read_only;
+	info->write_zeroes = !info->read_only && !disk->file->no_zeroes;
 	return 0;
 }
 
