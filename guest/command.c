@@ -242,11 +242,15 @@ static const struct port_ops tty_ops = { .opened = input_ready, .writable = inpu
 
 static int sink_open(struct guest_command *command, struct sink *sink, const char *name, const char *port, int fd)
 {
+	int result;
+
 	sink->command = command;
 	sink->name = name;
 	sink->outlet.ready = sink_ready;
 	sink->outlet.gone = sink_gone;
-	outlet_open(&sink->outlet, command->kvm->loop, fd);
+	result = outlet_open(&sink->outlet, command->kvm->loop, fd);
+	if (result)
+		return log_errno(result, "the command's %s", name);
 	return port ? port_create(command->kvm, port, &sink_ops, sink, &sink->port) : 0;
 }
 
@@ -474,7 +478,7 @@ int guest_command_prepare(struct guest_command **out, struct config *config, cha
 	if (!command)
 		return log_errno(ENOMEM, "--");
 	command->initrd = -1;
-	command->output.outlet.own_fd = command->error.outlet.own_fd = -1;
+	command->output.outlet.stream.fd = command->error.outlet.stream.fd = -1;
 	result = prepare(command, config, words);
 	if (result) {
 		guest_command_free(command);

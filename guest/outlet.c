@@ -8,22 +8,17 @@
 #include <sys/epoll.h>
 
 #include "kvm/log.h"
-#include "kvm/tty.h"
 
-void outlet_open(struct outlet *outlet, struct event_loop *loop, int fd)
+int outlet_open(struct outlet *outlet, struct event_loop *loop, int fd)
 {
 	outlet->loop = loop;
-	/* A description of our own, since O_NONBLOCK would be everybody's. What has none (a socket, a file) is waited for. */
-	outlet->own_fd = tty_reopen(fd, O_WRONLY);
-	outlet->fd = outlet->own_fd >= 0 ? outlet->own_fd : fd;
+	return stream_fd_open(&outlet->stream, fd, O_WRONLY);
 }
 
 void outlet_close(struct outlet *outlet)
 {
 	event_del(&outlet->source);
-	if (outlet->own_fd >= 0)
-		close(outlet->own_fd);
-	outlet->own_fd = -1;
+	stream_fd_close(&outlet->stream);
 }
 
 static void outlet_writable(struct event_source *source, uint32_t events)
@@ -37,8 +32,11 @@ static void outlet_writable(struct event_source *source, uint32_t events)
 
 static void outlet_stalled(struct outlet *outlet)
 {
-	int result = outlet->source.loop ? 0 : event_add(outlet->loop, &outlet->source, outlet->fd, EPOLLOUT, outlet_writable);
+	int result;
 
+	if (outlet->source.loop)
+		return;
+	result = event_add(outlet->loop, &outlet->source, outlet->stream.fd, EPOLLOUT, outlet_writable);
 	if (result)
 		log_errno(result, "the command's output can't be written");
 	outlet->closed |= result < 0;
@@ -49,20 +47,20 @@ size_t outlet_write(struct outlet *outlet, const void *bytes, size_t length)
 	size_t done = 0;
 
 	while (done < length && !outlet->closed) {
-		ssize_t n = write(outlet->fd, (const char *)bytes + done, length - done);
+		ssize_t n = stream_fd_write(&outlet->stream, (const char *)bytes + done, length - done);
 
 		if (n > 0) {
 			done += (size_t)n;
 			continue;
 		}
-		if (n < 0 && errno == EINTR)
+		if (n == -EINTR)
 			continue;
-		if (n < 0 && errno == EAGAIN) {
+		if (n == -EAGAIN) {
 			outlet_stalled(outlet);
 			break;
 		}
-		if (errno != EPIPE)
-			log_errno(errno, "the command's output can't be written");
+		if (n != -EPIPE)
+			log_errno((int)n, "the command's output can't be written");
 		outlet->closed = true;
 		outlet->gone(outlet);
 	}

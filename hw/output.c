@@ -4,9 +4,8 @@
  *
  * A console gives us one byte at a time, and each write(2) costs more than the exit that brought the byte.
  * So bytes gather in a ring. The first byte of a batch arms a timer on the event loop, once; whoever fills
- * the batch writes it out in place. Nobody ever blocks: the host's end is written through a non-blocking
- * description of our own (setting O_NONBLOCK on stdout would change it for the user's shell too), and when
- * it is full the ring waits for EPOLLOUT. Past the ring's ceiling the oldest bytes are dropped and counted.
+ * the batch writes it out in place. Nobody ever blocks (kvm/stream-fd.h): when the host's end is full the ring waits
+ * for EPOLLOUT. Past the ring's ceiling the oldest bytes are dropped and counted.
  *
  * Any thread writes; `lock` guards the ring. Event sources are added by anyone, deleted by the loop's thread.
  */
@@ -17,27 +16,17 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "kvm/log.h"
-#include "kvm/tty.h"
+#include "kvm/stream-fd.h"
 
 #define OUTPUT_RETRY_MS		20	/* when the host's end is full and can't be watched */
 #define OUTPUT_FLUSH_MAX_MS	10000	/* a reader that takes a byte now and then must not hold us for ever */
 
-enum output_kind {
-	OUTPUT_PLAIN,		/* regular files and the like: never say EAGAIN; or already non-blocking */
-	OUTPUT_SOCKET,		/* MSG_DONTWAIT */
-	OUTPUT_POLLED,		/* blocking and shared: poll first, then write little */
-};
-
 struct output {
 	struct event_loop *loop;
 	const char *name;
-	int fd;
-	enum output_kind kind;
-	size_t polled_max;	/* OUTPUT_POLLED: what fits once poll() says so */
+	struct stream_fd stream;
 	struct event_timer timer;
 	struct event_source writable;
 
@@ -50,25 +39,6 @@ struct output {
 	bool stalled;		/* @writable is added */
 	bool dead;		/* nobody will ever read again */
 };
-
-static ssize_t output_send(struct output *output, const char *data, size_t length)
-{
-	struct pollfd poll_fd = { .fd = output->fd, .events = POLLOUT };
-
-	switch (output->kind) {
-	case OUTPUT_SOCKET:
-		return send(output->fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-	case OUTPUT_POLLED:
-		if (poll(&poll_fd, 1, 0) <= 0) {
-			errno = EAGAIN;
-			return -1;
-		}
-		return write(output->fd, data, MIN(length, output->polled_max));
-	case OUTPUT_PLAIN:
-		break;
-	}
-	return write(output->fd, data, length);
-}
 
 static void output_arm_locked(struct output *output, uint64_t delay_ms)
 {
@@ -95,7 +65,7 @@ static void output_stall_locked(struct output *output)
 {
 	if (output->stalled)
 		return;
-	if (event_add(output->loop, &output->writable, output->fd, EPOLLOUT, output_writable) == 0)
+	if (event_add(output->loop, &output->writable, output->stream.fd, EPOLLOUT, output_writable) == 0)
 		output->stalled = true;
 	else
 		output_arm_locked(output, OUTPUT_RETRY_MS);
@@ -107,19 +77,19 @@ static bool output_drain_locked(struct output *output)
 	ssize_t written;
 
 	while (output->length) {
-		written = output_send(output, output->ring + output->start,
-				      MIN(output->length, (size_t)OUTPUT_CEILING - output->start));
+		written = stream_fd_write(&output->stream, output->ring + output->start,
+					  MIN(output->length, (size_t)OUTPUT_CEILING - output->start));
 		if (written > 0) {
 			output->length -= (size_t)written;
 			output->start = (output->start + (size_t)written) % OUTPUT_CEILING;
 			continue;
 		}
-		if (written < 0 && errno == EINTR)
+		if (written == -EINTR)
 			continue;
-		if (written < 0 && errno == EAGAIN)
+		if (written == -EAGAIN)
 			return false;
 		/* A full disk may have room later; a closed pipe and a hung-up tty are gone for good. */
-		output->dead = errno == EPIPE || errno == EIO || errno == EBADF || errno == ECONNRESET;
+		output->dead = written == -EPIPE || written == -EIO || written == -EBADF || written == -ECONNRESET;
 		if (!output->dead)
 			output->dropped += output->length;
 		output->length = 0;
@@ -196,7 +166,7 @@ void output_write(struct output *output, const void *data, size_t length)
 
 void output_flush(struct output *output)
 {
-	struct pollfd poll_fd = { .fd = output->fd, .events = POLLOUT };
+	struct pollfd poll_fd = { .fd = output->stream.fd, .events = POLLOUT };
 	uint64_t start = event_now_ns(), progress = start, now;
 	size_t before, left;
 
@@ -228,29 +198,6 @@ uint64_t output_dropped(struct output *output)
 	return dropped;
 }
 
-/* Finds a way to write to @fd that doesn't block and doesn't change @fd for others. */
-static int output_choose_way(struct output *output, int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-	struct stat status;
-
-	if (flags < 0 || fstat(fd, &status) < 0)
-		return -errno;
-	output->kind = OUTPUT_PLAIN;
-	if (!(flags & O_NONBLOCK) && (S_ISFIFO(status.st_mode) || isatty(fd))) {
-		output->fd = tty_reopen(fd, O_WRONLY);
-		if (output->fd >= 0)
-			return 0;
-		/* A pipe with room for anything has room for a page; a tty promises less. */
-		output->kind = OUTPUT_POLLED;
-		output->polled_max = S_ISFIFO(status.st_mode) ? 4096 : 256;
-	} else if (S_ISSOCK(status.st_mode)) {
-		output->kind = OUTPUT_SOCKET;
-	}
-	output->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	return output->fd < 0 ? -errno : 0;
-}
-
 int output_open(struct output **output, struct event_loop *loop, int fd, const char *name)
 {
 	struct output *new = calloc(1, sizeof(*new));
@@ -264,7 +211,7 @@ int output_open(struct output **output, struct event_loop *loop, int fd, const c
 		free(new);
 		return -ENOMEM;
 	}
-	error = output_choose_way(new, fd);
+	error = stream_fd_open(&new->stream, fd, O_WRONLY);
 	if (error) {
 		free(new->ring);
 		free(new);
@@ -291,7 +238,7 @@ void output_close(struct output *output)
 		log_warn("%s: %llu bytes of output were dropped, since nobody read them in time", output->name,
 			 (unsigned long long)output->dropped);
 	pthread_mutex_destroy(&output->lock);
-	close(output->fd);
+	stream_fd_close(&output->stream);
 	free(output->ring);
 	free(output);
 }

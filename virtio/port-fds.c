@@ -9,30 +9,20 @@
 #include "kvm/port-fds.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "kvm/event.h"
 #include "kvm/kvm.h"
 #include "kvm/port.h"
-#include "kvm/tty.h"
+#include "kvm/stream-fd.h"
 
 #define CHUNK	KIB(16)
 #define CHUNKS	16	/* read in one turn */
 
-enum end_kind {
-	END_PLAIN,		/* non-blocking, or a file, which never says EAGAIN */
-	END_SOCKET,		/* MSG_DONTWAIT */
-	END_POLLED,		/* blocking and shared: poll first, then write little */
-};
-
 struct end {
 	struct event_source source;	/* source.loop: it is watched */
-	int fd;				/* our own, or -1 */
-	enum end_kind kind;
+	struct stream_fd stream;
 };
 
 struct port_fds {
@@ -50,64 +40,10 @@ struct port_fds {
 
 /* ---- one fd ---- */
 
-/* A description of our own that doesn't block, or a way to do without. */
-static int end_open(struct end *end, int fd, int mode)
-{
-	int flags = fcntl(fd, F_GETFL);
-	struct stat status;
-
-	if (flags < 0 || fstat(fd, &status) < 0)
-		return -errno;
-	end->kind = S_ISSOCK(status.st_mode) ? END_SOCKET : END_PLAIN;
-	if (!(flags & O_NONBLOCK) && (S_ISFIFO(status.st_mode) || isatty(fd))) {
-		end->fd = tty_reopen(fd, mode);
-		if (end->fd >= 0)
-			return 0;
-		end->kind = END_POLLED;
-	}
-	end->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	return end->fd < 0 ? -errno : 0;
-}
-
 static void end_close(struct end *end)
 {
 	event_del(&end->source);
-	if (end->fd >= 0)
-		close(end->fd);
-	end->fd = -1;
-}
-
-static bool end_is_ready(const struct end *end, short events)
-{
-	struct pollfd poll_fd = { .fd = end->fd, .events = events };
-
-	return poll(&poll_fd, 1, 0) > 0;
-}
-
-/* read(), write(): -EAGAIN where they would wait */
-static ssize_t end_read(const struct end *end, void *data, size_t length)
-{
-	ssize_t got;
-
-	if (end->kind == END_POLLED && !end_is_ready(end, POLLIN))
-		return -EAGAIN;
-	got = end->kind == END_SOCKET ? recv(end->fd, data, length, MSG_DONTWAIT) : read(end->fd, data, length);
-	return got < 0 ? -errno : got;
-}
-
-static ssize_t end_write(const struct end *end, const void *data, size_t length)
-{
-	ssize_t sent;
-
-	/* A pipe with room for anything has room for a page; a tty promises less. */
-	if (end->kind == END_POLLED) {
-		if (!end_is_ready(end, POLLOUT))
-			return -EAGAIN;
-		length = MIN(length, (size_t)256);
-	}
-	sent = end->kind == END_SOCKET ? send(end->fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL)
-				       : write(end->fd, data, length);
-	return sent < 0 ? -errno : sent;
+	stream_fd_close(&end->stream);
 }
 
 static void fds_end(struct port_fds *fds)
@@ -127,7 +63,7 @@ static void fds_watch_input(struct port_fds *fds, uint32_t events)
 	if (fds->unpollable)
 		return;
 	result = fds->in.source.loop ? event_modify(&fds->in.source, events)
-				     : event_add(fds->kvm->loop, &fds->in.source, fds->in.fd, events, fds_input_ready);
+				     : event_add(fds->kvm->loop, &fds->in.source, fds->in.stream.fd, events, fds_input_ready);
 	if (result == -EPERM)
 		fds->unpollable = true;
 	else if (result)
@@ -145,7 +81,7 @@ static void fds_input_end(struct port_fds *fds)
 
 static void fds_input(struct port_fds *fds)
 {
-	for (unsigned int count = 0; fds->in.fd >= 0 && !fds->input_ended && !fds->ended; count++) {
+	for (unsigned int count = 0; fds->in.stream.fd >= 0 && !fds->input_ended && !fds->ended; count++) {
 		size_t room = port_room(fds->port);
 		ssize_t got;
 
@@ -157,7 +93,7 @@ static void fds_input(struct port_fds *fds)
 			event_work_post(&fds->work);
 			return;
 		}
-		got = end_read(&fds->in, fds->chunk, MIN(room, sizeof(fds->chunk)));
+		got = stream_fd_read(&fds->in.stream, fds->chunk, MIN(room, sizeof(fds->chunk)));
 		if (got == -EAGAIN || got == -EINTR) {
 			fds_watch_input(fds, EPOLLIN | EPOLLRDHUP);
 			return;
@@ -210,7 +146,7 @@ static void fds_output_ready(struct event_source *source, uint32_t events)
 
 static bool fds_wait_output(struct port_fds *fds)
 {
-	fds->full = !event_add(fds->kvm->loop, &fds->out.source, fds->out.fd, EPOLLOUT, fds_output_ready);
+	fds->full = !event_add(fds->kvm->loop, &fds->out.source, fds->out.stream.fd, EPOLLOUT, fds_output_ready);
 	return fds->full;
 }
 
@@ -220,8 +156,8 @@ static size_t fds_receive(struct port *port, void *opaque, const void *data, siz
 	size_t done = 0;
 
 	(void)port;
-	while (done < length && fds->out.fd >= 0 && !fds->ended) {
-		ssize_t sent = end_write(&fds->out, (const char *)data + done, length - done);
+	while (done < length && fds->out.stream.fd >= 0 && !fds->ended) {
+		ssize_t sent = stream_fd_write(&fds->out.stream, (const char *)data + done, length - done);
 
 		if (sent > 0)
 			done += (size_t)sent;
@@ -263,9 +199,9 @@ int port_fds_attach(struct port_fds *fds, int in_fd, int out_fd)
 
 	port_fds_detach(fds);
 	if (in_fd >= 0)
-		result = end_open(&fds->in, in_fd, O_RDONLY);
+		result = stream_fd_open(&fds->in.stream, in_fd, O_RDONLY);
 	if (!result && out_fd >= 0)
-		result = end_open(&fds->out, out_fd, O_WRONLY);
+		result = stream_fd_open(&fds->out.stream, out_fd, O_WRONLY);
 	if (result) {
 		end_close(&fds->in);
 		return result;
@@ -306,7 +242,7 @@ int port_fds_create(struct kvm *kvm, const char *name, void (*ended)(void *opaqu
 	if (!fds)
 		return log_errno(ENOMEM, "port '%s'", name);
 	fds->kvm = kvm;
-	fds->in.fd = fds->out.fd = -1;
+	fds->in.stream.fd = fds->out.stream.fd = -1;
 	fds->on_ended = ended;
 	fds->opaque = opaque;
 	event_work_init(kvm->loop, &fds->work, fds_work);
