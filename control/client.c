@@ -345,11 +345,21 @@ void control_disconnect(struct qmp_client *client)
 {
 	if (!client)
 		return;
-	close(client->fd);
+	if (client->fd >= 0)
+		close(client->fd);
 	json_decref(client->events);
 	free(client->buffer);
 	free(client->name);
 	free(client);
+}
+
+int control_take(struct qmp_client *client)
+{
+	int fd = client->fd;
+
+	client->fd = -1;
+	control_disconnect(client);
+	return fd;
 }
 
 /* ---- all VMs ---- */

@@ -28,6 +28,7 @@ struct qmp_session {
 	struct kvm *kvm;
 	bool negotiated;	/* qmp_capabilities came: commands and events flow */
 	unsigned int errors;	/* messages that were no JSON */
+	void (*take)(struct kvm *kvm, int fd);	/* a command's, that has the connection from now on */
 };
 
 /** struct qmp_framer - finds the ends of JSON objects in a stream of bytes */

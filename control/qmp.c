@@ -218,6 +218,7 @@ static char *run_command(struct qmp_session *session, const char *name, json_t *
 		json_decref(result);
 		return generic_error(id, "%s", error ? error : strerror(-r));
 	}
+	session->take = command->take;
 	return result_reply(id, result);
 }
 

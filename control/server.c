@@ -125,7 +125,7 @@ drop:
 /* Runs what has arrived whole; true when more of it is left for another turn. */
 static bool client_process(struct control_client *client)
 {
-	for (unsigned int turn = 0; !client->dead; turn++) {
+	for (unsigned int turn = 0; !client->dead && !client->session.take; turn++) {
 		size_t end = client->scanned;
 		char *reply;
 
@@ -179,7 +179,8 @@ static void client_free(struct control_client *client)
 	int fd = client->source.fd;
 
 	event_del(&client->source);
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	free(client->input);
 	free(client->output);
 	free(client);
@@ -210,13 +211,39 @@ static void control_leave(struct control *control)
 	}
 }
 
+/* What it is to say now is not for us, and it has to know that first. */
+static void client_hand_over(struct control_client *client)
+{
+	int fd = client->source.fd;
+
+	if (client->dead || client->output_length > client->output_start)
+		return;
+	client->dead = true;
+	/* A newline behind the command is all that may have come. */
+	for (size_t i = 0; i < client->input_length; i++)
+		if (client->input[i] != '\n' && client->input[i] != '\r')
+			return;
+	if (client->eof)
+		return;
+	event_del(&client->source);
+	client->source.fd = -1;
+	client->session.take(client->control->kvm, fd);
+}
+
 static void client_work(struct control_client *client)
 {
+	if (client->session.take) {
+		client_hand_over(client);
+		return;
+	}
 	if (client_process(client))
 		event_work_post(&client->control->more);
 	else if (client->eof && client->output_length == client->output_start)
 		client->dead = true;
-	client_watch(client);
+	if (client->session.take)
+		client_hand_over(client);
+	else
+		client_watch(client);
 }
 
 static void client_ready(struct event_source *source, uint32_t events)
@@ -314,7 +341,7 @@ void control_event(struct kvm *kvm, const char *name, json_t *data)
 		control_enter(control);
 		for (struct control_client *client = control->clients; client;
 		     client = client->next)
-			if (client->session.negotiated && !client->dead)
+			if (client->session.negotiated && !client->session.take && !client->dead)
 				client_send(client, qmp_event(name, data));
 		control_leave(control);
 	}

@@ -25,6 +25,8 @@ struct qmp_command {
 	 * *@error a new string (freed by the caller). Main thread.
 	 */
 	int (*run)(struct kvm *kvm, const json_t *arguments, json_t **result, char **error);
+	/** @take: NULL, or takes the client's connection over once the reply is sent: it is QMP's no more, and @fd not ours */
+	void (*take)(struct kvm *kvm, int fd);
 	struct qmp_command *next;
 };
 
@@ -57,6 +59,8 @@ int __must_check control_call(struct qmp_client *client, const char *command, js
 /** control_wait_event() - until an event called @name came, the peer left (-EPIPE) or @timeout_ms passed (-ETIMEDOUT) */
 int __must_check control_wait_event(struct qmp_client *client, const char *name, int timeout_ms);
 void control_disconnect(struct qmp_client *client);
+/** control_take() - the socket of a connection that @take has taken over there, non-blocking; @client is freed */
+int control_take(struct qmp_client *client);
 /** control_for_each() - the names of all VMs that answer */
 int __must_check control_for_each(void (*each)(const char *name, void *opaque), void *opaque);
 
