@@ -10,10 +10,6 @@
 		.name = (name_), .help = (help_), .pending = (waits_for) };			\
 	COMMAND(variable)
 
-PENDING(setup_command, "setup", "Make a root file system", "the kernel developer's day issue");
-PENDING(sandbox_command, "sandbox", "Run a command in a sandbox",
-	"the kernel developer's day issue");
-PENDING(exec_command, "exec", "Run a command in a guest", "the kernel developer's day issue");
 PENDING(test_command, "test", "Test kernels in parallel", "the kernel developer's day issue");
 PENDING(snapshot_command, "snapshot", "Save a VM's state", "the state issue");
 PENDING(fork_command, "fork", "Make running copies of a VM", "the state issue");

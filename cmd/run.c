@@ -213,11 +213,11 @@ static void set_loglevel(const struct config *config)
 }
 
 /* kvmtool's first and last line; a caller that wants quiet says --loglevel warning, as it does to kvmtool */
-static bool wants_session_lines(const struct config *config)
+static bool wants_session_lines(const struct kvm *kvm)
 {
-	if (config_split(config) != SIZE_MAX)
+	if (guest_command_root(kvm))
 		return false;
-	return !config_given(config, "loglevel") || log_get_level() >= LOG_LEVEL_INFO;
+	return !config_given(kvm->config, "loglevel") || log_get_level() >= LOG_LEVEL_INFO;
 }
 
 static void print_start(const struct kvm *kvm)
@@ -225,7 +225,7 @@ static void print_start(const struct kvm *kvm)
 	const struct boot *boot = boot_get(kvm);
 	const char *kernel = boot ? boot->kernel.path : NULL;
 
-	if (wants_session_lines(kvm->config))
+	if (wants_session_lines(kvm))
 		dprintf(STDERR_FILENO, "  Info: # lkvm run %s%s%s-m %llu -c %u --name %s\n",
 			kernel ? "-k " : "", kernel ? kernel : "", kernel ? " " : "",
 			(unsigned long long)(kvm->ram_size / MIB(1)), kvm->cpu_count, kvm->name);
@@ -330,7 +330,7 @@ static int end_status(const struct kvm *kvm)
 		return kvm_end_status(kvm);
 	if (end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_QUIT || end == KVM_END_COMMAND ||
 	    end == KVM_END_SETUP) {
-		if (wants_session_lines(kvm->config))
+		if (wants_session_lines(kvm))
 			dprintf(STDERR_FILENO, "  Info: # KVM session ended normally.\n");
 	} else {
 		log_warn("%s ended: %s", kvm->name, kvm_end_name(end));
@@ -371,14 +371,15 @@ static void list_init(const struct init_item *item, void *opaque)
 		item->file);
 }
 
-/* @words: the command that stands behind `--`; NULL: there was none, and the VM is its own man */
+/* @words: the command that stands behind `--`; NULL: there was none, and the VM is its own man, or its init's */
 static int run_with(struct config *config, char **words)
 {
+	bool ours = words || config_flag(config, "systemd");
 	struct guest_command *command = NULL;
 	struct kvm *kvm;
 	int result, status;
 
-	result = words ? guest_command_prepare(&command, config, words) : 0;
+	result = ours ? guest_command_prepare(&command, config, words) : 0;
 	if (result < 0)
 		return error_status(result);
 	if (set_defaults(config) < 0 || kvm_create(&kvm, config) < 0) {
@@ -395,6 +396,15 @@ static int run_with(struct config *config, char **words)
 	return status;
 }
 
+int run_machine(struct config *config, int operands, char **argv, char **words)
+{
+	if (take_operands(config, operands, argv) < 0 || check_name(config_string(config, "name")) < 0)
+		return LKVM_STATUS_USAGE;
+	if (check_kernel(config) < 0)
+		return LKVM_STATUS_ERROR;
+	return run_with(config, words);
+}
+
 static int run_run(struct config *config, int argc, char **argv)
 {
 	size_t operands = MIN(config_split(config), (size_t)argc);
@@ -404,12 +414,7 @@ static int run_run(struct config *config, int argc, char **argv)
 		init_for_each(list_init, NULL);
 		return 0;
 	}
-	if (take_operands(config, (int)operands, argv) < 0 ||
-	    check_name(config_string(config, "name")) < 0)
-		return LKVM_STATUS_USAGE;
-	if (check_kernel(config) < 0)
-		return LKVM_STATUS_ERROR;
-	return run_with(config, config_split(config) == SIZE_MAX ? NULL : argv + operands);
+	return run_machine(config, (int)operands, argv, config_split(config) == SIZE_MAX ? NULL : argv + operands);
 }
 
 /* Files first, so that run_run() sees one set of options, whoever said them. */

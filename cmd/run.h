@@ -19,5 +19,10 @@ int run_judge(const struct kvm *kvm, int status);
 int run_judged(const struct config *config, int status);
 /** run_usage_status() - the status of a command line that can't be parsed */
 int run_usage_status(int argc, char **argv);
+/**
+ * run_machine() - with a config of run_options(), and operands as in front of a `--`; the exit status
+ * @words: the command behind it, NULL-terminated; NULL: there was no `--`
+ */
+int run_machine(struct config *config, int operands, char **argv, char **words);
 
 #endif

@@ -8,16 +8,12 @@
  */
 #include "kvm/guest-command.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 
 #include "guest/console-log.h"
-#include "guest/modules.h"
 #include "guest/outlet.h"
-#include "guest/setup.h"
+#include "guest/plan.h"
 #include "kvm/boot.h"
 #include "kvm/guest-life.h"
 #include "kvm/kvm.h"
@@ -26,10 +22,10 @@
 #include "kvm/terminal.h"
 #include "kvm/tty.h"
 
-#define SHARES_MAX	16
 #define LINE_MAX_	1024	/* that the guest may say */
-#define KERNEL_PARAMS	"quiet panic=-1"
-#define KERNEL_PARAMS_VERBOSE "panic=-1"
+#define KERNEL_PARAMS	"panic=-1"
+/* The host's disks aren't there, and nobody looks at a desktop. */
+#define KERNEL_PARAMS_SYSTEMD " fstab=no systemd.gpt_auto=no systemd.firstboot=off systemd.unit=multi-user.target"
 
 struct sink {
 	struct guest_command *command;
@@ -41,11 +37,8 @@ struct sink {
 
 struct guest_command {
 	struct kvm *kvm;
-	char *shell[2];			/* the words where none were given */
-	char *modules;
-	char *writable[SHARES_MAX + 1];
-	bool tty, stderr_apart;
-	int initrd;
+	struct guest_plan plan;
+	char params[128];
 	struct boot_given given;
 	struct terminal_fds console;
 	struct console_log *log;
@@ -181,7 +174,7 @@ static void input_push(void *opaque)
 
 	while ((room = MIN(port_room(command->input_port), sizeof(bytes))) && (n = terminal_read(command->input, bytes, room)))
 		command->sent += port_write(command->input_port, bytes, n);
-	if (!command->ended_input && !command->tty && terminal_at_end(command->input)) {
+	if (!command->ended_input && !command->plan.tty && terminal_at_end(command->input)) {
 		command->ended_input = true;
 		control_say(command, "eof %llu\n", (unsigned long long)command->sent);
 	}
@@ -260,21 +253,21 @@ static int open_ports(struct guest_command *command)
 	int result = port_create(kvm, "lkvm.control", &control_ops, command, &command->control);
 
 	if (!result)
-		result = port_create(kvm, command->tty ? "lkvm.tty" : "lkvm.stdin", command->tty ? &tty_ops : &input_ops, command,
+		result = port_create(kvm, command->plan.tty ? "lkvm.tty" : "lkvm.stdin", command->plan.tty ? &tty_ops : &input_ops, command,
 				     &command->input_port);
 	if (!result)
-		result = sink_open(command, &command->output, "stdout", command->tty ? NULL : "lkvm.stdout", STDOUT_FILENO);
-	if (!result && command->tty)
+		result = sink_open(command, &command->output, "stdout", command->plan.tty ? NULL : "lkvm.stdout", STDOUT_FILENO);
+	if (!result && command->plan.tty)
 		command->output.port = command->input_port;
-	if (!result && command->stderr_apart)
+	if (!result && command->plan.stderr_apart)
 		result = sink_open(command, &command->error, "stderr", "lkvm.stderr", STDERR_FILENO);
 	/* With a terminal it is terminal 0 to the user: raw, and with the escape keys. */
 	if (!result)
-		result = terminal_open(kvm, command->tty ? 0 : 1, STDIN_FILENO, command->tty ? STDOUT_FILENO : -1, &command->input);
+		result = terminal_open(kvm, command->plan.tty ? 0 : 1, STDIN_FILENO, command->plan.tty ? STDOUT_FILENO : -1, &command->input);
 	if (result)
 		return result;
 	terminal_set_reader(command->input, input_push, command);
-	if (command->tty) {
+	if (command->plan.tty) {
 		tty_raw_output(STDIN_FILENO);
 		terminal_set_resize(command->input, input_resized, command);
 		/* It may have changed since the setup was written. */
@@ -310,7 +303,7 @@ static int command_init(struct kvm *kvm)
 	struct guest_command *command = kvm_get_state(kvm, &command_key);
 	int result;
 
-	if (!command)
+	if (!command || command->plan.login)
 		return INIT_SKIP;
 	result = open_ports(command);
 	if (result)
@@ -325,29 +318,50 @@ static void command_exit(struct kvm *kvm)
 }
 dev_exit(command_exit);
 
+/* The kernel's console is kept, unless it is the user's. */
+static int take_console(struct guest_command *command)
+{
+	bool verbose = config_flag(command->kvm->config, "verbose");
+	int result;
+
+	if (command->plan.login)
+		return 0;
+	result = console_log_open(&command->log, command->kvm->loop, verbose, &command->console.out);
+	command->console.in = -1;
+	return result ? result : terminal_redirect(command->kvm, &command->console);
+}
+
 int guest_command_attach(struct guest_command *command, struct kvm *kvm)
 {
-	int result = console_log_open(&command->log, kvm->loop, config_flag(kvm->config, "verbose"), &command->console.out);
+	bool loud = command->plan.login || config_flag(kvm->config, "verbose");
+	int result;
 
+	command->kvm = kvm;
+	result = take_console(command);
 	if (result)
 		return log_errno(result, "--: the console");
-	command->kvm = kvm;
-	command->console.in = -1;
-	command->given.fd = command->initrd;
-	command->given.params = config_flag(kvm->config, "verbose") ? KERNEL_PARAMS_VERBOSE : KERNEL_PARAMS;
+	snprintf(command->params, sizeof(command->params), "%s%s%s", loud ? "" : "quiet ", KERNEL_PARAMS,
+		 command->plan.systemd ? KERNEL_PARAMS_SYSTEMD : "");
+	command->given.fd = command->plan.initrd;
+	command->given.params = command->params;
 	result = kvm_set_state(kvm, &command_key, command);
 	if (!result)
 		result = boot_give_initrd(kvm, &command->given);
-	if (!result)
-		result = terminal_redirect(kvm, &command->console);
 	return result ? log_errno(result, "--") : 0;
+}
+
+const char *guest_command_root(const struct kvm *kvm)
+{
+	const struct guest_command *command = kvm_get_state(kvm, &command_key);
+
+	return command ? command->plan.root : NULL;
 }
 
 int guest_command_status(struct guest_command *command, int status)
 {
 	enum kvm_end end = atomic_load(&command->kvm->end);
 
-	if (end == KVM_END_COMMAND || end == KVM_END_SETUP)
+	if (command->plan.login || end == KVM_END_COMMAND || end == KVM_END_SETUP)
 		return status;
 	console_log_print(command->log);
 	if (status)
@@ -361,113 +375,8 @@ void guest_command_free(struct guest_command *command)
 	if (!command)
 		return;
 	console_log_close(command->log);
-	if (command->initrd >= 0)
-		close(command->initrd);
-	for (size_t i = 0; command->writable[i]; i++)
-		free(command->writable[i]);
-	free(command->modules);
+	guest_plan_free(&command->plan);
 	free(command);
-}
-
-/* ---- before the VM ---- */
-
-static int add_share(struct config *config, const char *folder, const char *tag, const char *rest)
-{
-	_cleanup_free_ char *text = NULL;
-
-	if (strchr(folder, ','))
-		return log_error(EUSAGE, "option --rw: '%s': a comma can't be in it", folder);
-	if (asprintf(&text, "%s,%s%s", folder, tag, rest) < 0)
-		return log_errno(ENOMEM, "--");
-	return config_set(config, "9p", text);
-}
-
-static int add_writable(struct guest_command *command, struct config *config, const char *folder)
-{
-	size_t count = 0;
-	char tag[32], *path;
-	struct stat status;
-
-	while (command->writable[count])
-		count++;
-	if (count == SHARES_MAX)
-		return log_error(EUSAGE, "option --rw: %d folders are the most", SHARES_MAX);
-	path = realpath(folder, NULL);
-	if (!path)
-		return log_errno(errno, "option --rw: '%s'", folder);
-	command->writable[count] = path;
-	if (stat(path, &status) < 0 || !S_ISDIR(status.st_mode))
-		return log_error(ENOTDIR, "option --rw: '%s' is no folder", folder);
-	guest_writable_tag(tag, count);
-	return add_share(config, path, tag, "");
-}
-
-static int prepare_shares(struct guest_command *command, struct config *config)
-{
-	const char *root = config_string(config, "root");
-	int result = add_share(config, root ? root : "/", GUEST_ROOT_TAG, ",ro");
-
-	for (size_t i = 0; i < config_count(config, "rw") && !result; i++)
-		result = add_writable(command, config, config_item(config, "rw", i));
-	if (!result && config_flag(config, "cwd-rw"))
-		result = add_writable(command, config, ".");
-	return result;
-}
-
-static int prepare_kernel(struct guest_command *command, struct config *config)
-{
-	const char *folder = config_string(config, "modules");
-	_cleanup_free_ char *found = NULL;
-
-	if (!config_string(config, "kernel")) {
-		found = boot_find_kernel();
-		if (found && config_set(config, "kernel", found) < 0)
-			return -EUSAGE;
-	}
-	if (folder)
-		command->modules = strdup(folder);
-	else if (config_string(config, "kernel"))
-		command->modules = modules_find(config_string(config, "kernel"));
-	return folder && !command->modules ? log_errno(ENOMEM, "--") : 0;
-}
-
-static char **words_or_shell(struct guest_command *command, char **words)
-{
-	if (words[0])
-		return words;
-	command->shell[0] = getenv("SHELL");
-	if (!command->shell[0] || !*command->shell[0])
-		command->shell[0] = (char *)"/bin/sh";
-	return command->shell;
-}
-
-static int prepare(struct guest_command *command, struct config *config, char **words)
-{
-	struct guest_setup setup = { .words = words_or_shell(command, words), .writable = (const char *const *)command->writable };
-	struct winsize window;
-	int result;
-
-	if (config_given(config, "initrd"))
-		return log_error(EUSAGE, "--: the command needs an initrd of lkvm's own (leave --initrd out)");
-	result = prepare_shares(command, config);
-	if (!result)
-		result = prepare_kernel(command, config);
-	if (result)
-		return result;
-	command->tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-	command->stderr_apart = !command->tty || !isatty(STDERR_FILENO);
-	setup.name = config_string(config, "name");
-	setup.name = setup.name ? setup.name : "lkvm";
-	setup.modules = command->modules;
-	setup.tty = command->tty;
-	setup.stderr_apart = command->stderr_apart;
-	setup.heartbeat = config_uint(config, "watchdog-timeout") != 0;
-	if (command->tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0) {
-		setup.rows = window.ws_row;
-		setup.columns = window.ws_col;
-	}
-	command->initrd = guest_setup_image(&setup);
-	return command->initrd < 0 ? command->initrd : 0;
 }
 
 int guest_command_prepare(struct guest_command **out, struct config *config, char **words)
@@ -477,9 +386,8 @@ int guest_command_prepare(struct guest_command **out, struct config *config, cha
 
 	if (!command)
 		return log_errno(ENOMEM, "--");
-	command->initrd = -1;
 	command->output.outlet.stream.fd = command->error.outlet.stream.fd = -1;
-	result = prepare(command, config, words);
+	result = guest_plan_make(&command->plan, config, words);
 	if (result) {
 		guest_command_free(command);
 		return result;
@@ -487,13 +395,3 @@ int guest_command_prepare(struct guest_command **out, struct config *config, cha
 	*out = command;
 	return 0;
 }
-
-static const struct option_def command_options[] = {
-	{ .name = "rw", .type = OPTION_LIST, .argument = "DIR", .help = "A folder of the host's that the command may write to" },
-	{ .name = "cwd-rw", .type = OPTION_FLAG, .help = "It may write to the current folder" },
-	{ .name = "root", .type = OPTION_STRING, .argument = "DIR", .help = "Another root than the host's own" },
-	{ .name = "modules", .type = OPTION_STRING, .argument = "DIR",
-	  .help = "The kernel's modules: a folder with modules.dep (default: where the kernel's are)" },
-	{ .name = "verbose", .type = OPTION_FLAG, .help = "Print what the kernel says, on stderr" },
-};
-RUN_OPTIONS(command_options_group, "Options for a command (behind --)", command_options);

@@ -6,7 +6,7 @@ GUEST_INIT_SOURCES := $(sort $(wildcard guest/init/*.c))
 GUEST_INIT_CFLAGS := -std=gnu11 -Os -g0 -Wall -Wextra $(if $(WERROR),-Werror) -ffreestanding -fno-stack-protector -fno-pic -fno-pie \
 		     -fno-asynchronous-unwind-tables $(if $(findstring clang,$(CC)),-fno-builtin,-fno-tree-loop-distribute-patterns)
 
-$(BUILD)/guest/init.elf: $(GUEST_INIT_SOURCES) $(wildcard guest/init/*.h) guest/rules.mk
+$(BUILD)/guest/init.elf: $(GUEST_INIT_SOURCES) $(wildcard guest/init/*.h) guest/frame.h guest/rules.mk
 	@echo "  CC      guest/init"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(filter-out -I%,$(CPPFLAGS)) $(GUEST_INIT_CFLAGS) -static -nostdlib -Wl,--build-id=none,-z,max-page-size=4096,-z,noseparate-code \

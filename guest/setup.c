@@ -29,9 +29,16 @@ static const char *const left_out[] = {
 	"LISTEN_FDNAMES=", "INVOCATION_ID=", "JOURNAL_STREAM=", NULL,
 };
 
-void guest_writable_tag(char tag[32], size_t index)
+static const char *const mount_kinds[] = {
+	[GUEST_MOUNT_WRITABLE] = "writable", [GUEST_MOUNT_LAYERED] = "layered", [GUEST_MOUNT_READ] = "read",
+};
+
+/* Said anew for --user. */
+static const char *const of_the_user[] = { "USER=", "LOGNAME=", "HOME=", "SHELL=", "MAIL=", NULL };
+
+void guest_mount_tag(char tag[32], size_t index)
 {
-	snprintf(tag, 32, "lkvm.rw%zu", index);
+	snprintf(tag, 32, "lkvm.mount%zu", index);
 }
 
 /* ---- records ---- */
@@ -48,36 +55,37 @@ static void record(FILE *file, const char *key, const char *format, ...)
 	fputc('\0', file);
 }
 
-static bool is_left_out(const char *variable)
+static bool begins_with_any(const char *variable, const char *const *names)
 {
-	for (const char *const *name = left_out; *name; name++)
-		if (strncmp(variable, *name, strlen(*name)) == 0)
+	for (; *names; names++)
+		if (strncmp(variable, *names, strlen(*names)) == 0)
 			return true;
 	return false;
 }
 
-static int record_user(FILE *file)
+static void record_user(FILE *file, const struct guest_user *user)
 {
-	gid_t groups[GUEST_GROUPS_MAX];
-	int count = getgroups(ARRAY_SIZE(groups) - 1, groups);
-
-	if (count < 0)
-		return log_errno(errno, "--: your groups");
-	record(file, "user", "%u", getuid());
-	record(file, "group", "%u", getgid());
-	for (int i = 0; i < count; i++)
-		if (groups[i] != getgid())
-			record(file, "group", "%u", groups[i]);
-	return 0;
+	record(file, "user", "%u", user->uid);
+	for (size_t i = 0; i < user->group_count; i++)
+		record(file, "group", "%u", user->groups[i]);
+	if (!user->name)
+		return;
+	record(file, "env", "USER=%s", user->name);
+	record(file, "env", "LOGNAME=%s", user->name);
+	record(file, "env", "HOME=%s", user->home);
+	record(file, "env", "SHELL=%s", user->shell);
 }
 
-static int record_environment(FILE *file)
+static int record_environment(FILE *file, const struct guest_user *user)
 {
-	size_t count = 0;
+	size_t count = ARRAY_SIZE(of_the_user);
 
-	for (char **variable = environ; *variable; variable++)
-		if (!is_left_out(*variable) && ++count <= GUEST_WORDS_MAX)
+	for (char **variable = environ; *variable; variable++) {
+		if (begins_with_any(*variable, left_out) || (user->name && begins_with_any(*variable, of_the_user)))
+			continue;
+		if (++count <= GUEST_WORDS_MAX)
 			record(file, "env", "%s", *variable);
+	}
 	return count > GUEST_WORDS_MAX ? log_error(E2BIG, "--: %zu variables in the environment (%d can be)", count, GUEST_WORDS_MAX) : 0;
 }
 
@@ -91,34 +99,66 @@ static int record_words(FILE *file, char **words)
 	return count > GUEST_WORDS_MAX ? log_error(E2BIG, "--: a command of %zu words (%d can be)", count, GUEST_WORDS_MAX) : 0;
 }
 
-static int record_all(FILE *file, const struct guest_setup *setup, const struct modules *modules)
+static int record_task(FILE *file, const struct guest_task *task)
 {
 	_cleanup_free_ char *cwd = getcwd(NULL, 0);
 	int result;
 
+	record(file, "cwd", "%s%s", task->cwd_below ? task->cwd_below : "", cwd ? cwd : "/");
+	record(file, "tty", "%d", task->tty);
+	record(file, "stderr", "%d", task->stderr_apart);
+	record(file, "heartbeat", "%d", task->heartbeat);
+	if (task->rows)
+		record(file, "size", "%u %u", task->rows, task->columns);
+	record_user(file, task->user);
+	result = record_environment(file, task->user);
+	return result ? result : record_words(file, task->words);
+}
+
+static int record_all(FILE *file, const struct guest_setup *setup, const struct modules *modules)
+{
 	for (size_t i = 0; i < modules->count; i++) {
 		const char *name = strrchr(modules->paths[i], '/');
 
 		record(file, "module", "/lkvm/%s", name ? name + 1 : modules->paths[i]);
 	}
 	record(file, "share", "%s", GUEST_ROOT_TAG);
-	for (size_t i = 0; setup->writable && setup->writable[i]; i++) {
+	for (size_t i = 0; i < setup->mount_count; i++) {
 		char tag[32];
 
-		guest_writable_tag(tag, i);
-		record(file, "writable", "%s %s", tag, setup->writable[i]);
+		guest_mount_tag(tag, i);
+		record(file, "mount", "%s %s %s", mount_kinds[setup->mounts[i].kind], tag, setup->mounts[i].path);
 	}
 	record(file, "hostname", "%.64s", setup->name);
-	record(file, "cwd", "%s", cwd ? cwd : "/");
-	record(file, "tty", "%d", setup->tty);
-	record(file, "stderr", "%d", setup->stderr_apart);
-	record(file, "heartbeat", "%d", setup->heartbeat);
-	if (setup->rows)
-		record(file, "size", "%u %u", setup->rows, setup->columns);
-	result = record_user(file);
-	if (!result)
-		result = record_environment(file);
-	return result ? result : record_words(file, setup->words);
+	if (setup->init)
+		record(file, "init", "%s", setup->init);
+	return setup->task.words ? record_task(file, &setup->task) : 0;
+}
+
+static int finish_text(FILE *file, int result, const size_t *length)
+{
+	if (fclose(file) && !result)
+		result = log_errno(ENOMEM, "--");
+	if (!result && *length > GUEST_SETUP_MAX)
+		result = log_error(E2BIG, "--: the command and the environment have %zu bytes (%zu can be)", *length, GUEST_SETUP_MAX);
+	return result;
+}
+
+int guest_task_text(const struct guest_task *task, char **text, size_t *length)
+{
+	FILE *file;
+	int result;
+
+	*text = NULL;
+	file = open_memstream(text, length);
+	if (!file)
+		return log_errno(errno, "--");
+	result = finish_text(file, record_task(file, task), length);
+	if (result) {
+		free(*text);
+		*text = NULL;
+	}
+	return result;
 }
 
 /* ---- the image ---- */
@@ -132,11 +172,7 @@ static int add_setup(struct initramfs *image, const struct guest_setup *setup, c
 
 	if (!file)
 		return log_errno(errno, "--");
-	result = record_all(file, setup, modules);
-	if (fclose(file) && !result)
-		result = log_errno(ENOMEM, "--");
-	if (!result && length > GUEST_SETUP_MAX)
-		result = log_error(E2BIG, "--: the command and the environment have %zu bytes (%zu can be)", length, GUEST_SETUP_MAX);
+	result = finish_text(file, record_all(file, setup, modules), &length);
 	if (!result)
 		initramfs_add(image, "lkvm/setup", S_IFREG | 0600, text, length);
 	return result;

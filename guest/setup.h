@@ -3,27 +3,48 @@
 #ifndef GUEST_SETUP_H
 #define GUEST_SETUP_H
 
+#include "guest/user.h"
 #include "kvm/types.h"
 
 #define GUEST_ROOT_TAG		"lkvm.root"
 /* As guest/init has them. */
 #define GUEST_SETUP_MAX		((size_t)MIB(1) - 1)
 #define GUEST_WORDS_MAX		4096
-#define GUEST_GROUPS_MAX	256
 
-struct guest_setup {
-	const char *name;		/* of the VM, for its hostname */
-	const char *modules;		/* folder, or NULL: all that is needed is built in */
-	char **words;			/* the command, NULL-terminated */
-	const char *const *writable;	/* folders, absolute, NULL-terminated; share N has the tag guest_writable_tag(N) */
+/** struct guest_task - a command, and who and where it is */
+struct guest_task {
+	const struct guest_user *user;
+	char **words;			/* NULL-terminated; NULL: none, which is for a guest that has its own init */
+	const char *cwd_below;		/* where in the guest the host's root is; NULL: it is the guest's own */
 	bool tty, stderr_apart;
 	bool heartbeat;			/* it shall say once a second that it lives */
 	unsigned int rows, columns;	/* 0: not known */
 };
 
-/** guest_writable_tag() - the tag of writable folder @index */
-void guest_writable_tag(char tag[32], size_t index);
+/** enum guest_mount_kind - LAYERED: read, with a layer over it that takes what is written */
+enum guest_mount_kind { GUEST_MOUNT_WRITABLE, GUEST_MOUNT_LAYERED, GUEST_MOUNT_READ };
+
+/** struct guest_mount - a share of the host's */
+struct guest_mount {
+	const char *folder;		/* the host's */
+	const char *path;		/* in the guest; absolute */
+	enum guest_mount_kind kind;
+};
+
+struct guest_setup {
+	const char *name;		/* of the VM, for its hostname */
+	const char *modules;		/* folder, or NULL: all that is needed is built in */
+	const struct guest_mount *mounts;	/* in the order in which they are mounted; that of the tags */
+	size_t mount_count;
+	const char *init;		/* that is to be PID 1, or NULL */
+	struct guest_task task;
+};
+
+/** guest_mount_tag() - the tag of mount @index */
+void guest_mount_tag(char tag[32], size_t index);
 /** guest_setup_image() - the initramfs as a file in memory; or a negative errno (said) */
 int __must_check guest_setup_image(const struct guest_setup *setup);
+/** guest_task_text() - the task's records alone, as a new string of *@length bytes; 0 or negative errno (said) */
+int __must_check guest_task_text(const struct guest_task *task, char **text, size_t *length);
 
 #endif

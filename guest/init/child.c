@@ -140,14 +140,6 @@ __attribute__((noreturn)) static void child_main(const struct setup *setup, int 
 
 /* ---- in PID 1 ---- */
 
-static void make_pipe(int ends[2])
-{
-	long result = sys(__NR_pipe2, ends, O_CLOEXEC);
-
-	if (result < 0)
-		fail("no pipe", "", result);
-}
-
 void terminal_resize(int fd, const char *size)
 {
 	struct winsize window = { .ws_row = 0 };
@@ -157,59 +149,93 @@ void terminal_resize(int fd, const char *size)
 	sys(__NR_ioctl, fd, TIOCSWINSZ, &window);
 }
 
-static int make_nonblocking(int fd)
+static void make_nonblocking(int fd)
 {
-	sys(__NR_fcntl, fd, F_SETFL, O_NONBLOCK);
-	return fd;
+	if (fd >= 0)
+		sys(__NR_fcntl, fd, F_SETFL, O_NONBLOCK);
 }
 
-static void make_terminal(const struct setup *setup, int *master, int *slave)
+static long make_terminal(const struct setup *setup, int *master, int *slave)
 {
 	const char *size = setup_get(setup, "size");
 	int unlocked = 0;
 
 	*master = sys_open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (*master < 0)
-		fail("no terminal: this kernel wants CONFIG_UNIX98_PTYS", "", *master);
+		return *master;
 	sys(__NR_ioctl, *master, TIOCSPTLCK, &unlocked);
 	*slave = (int)sys(__NR_ioctl, *master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (*slave < 0)
-		fail("no terminal", "", *slave);
 	if (size)
 		terminal_resize(*master, size);
+	return *slave < 0 ? *slave : 0;
 }
 
-void child_start(const struct setup *setup, struct child *child)
+/* Their ends: theirs[0] to [2] are the command's; *child has ours. */
+static long make_streams(const struct setup *setup, struct child *child, int theirs[3])
 {
-	bool apart = setup_flag(setup, "stderr");
-	int in[2], out[2], error[2];
+	int in[2] = { -1, -1 }, out[2] = { -1, -1 }, error[2] = { -1, -1 };
+	long result;
 
-	child->tty = setup_flag(setup, "tty");
-	child->heartbeat = setup_flag(setup, "heartbeat");
 	if (child->tty) {
-		make_terminal(setup, &out[0], &out[1]);
+		result = make_terminal(setup, &out[0], &out[1]);
 		in[0] = out[1];
 		in[1] = out[0];
 	} else {
-		make_pipe(in);
-		make_pipe(out);
+		result = sys(__NR_pipe2, in, O_CLOEXEC);
+		if (result >= 0)
+			result = sys(__NR_pipe2, out, O_CLOEXEC);
 	}
-	error[0] = -1;
-	error[1] = out[1];
-	if (apart)
-		make_pipe(error);
-	control_say("started\n");
-	child->pid = sys(__NR_clone, SIGCHLD, 0, 0, 0, 0);
-	if (!child->pid)
-		child_main(setup, in[0], out[1], error[1], child->tty);
-	if (child->pid < 0)
-		fail("the command can't be started", "", child->pid);
-	sys_close(in[0]);
-	if (!child->tty)
-		sys_close(out[1]);
-	if (apart)
-		sys_close(error[1]);
-	child->in = make_nonblocking(in[1]);
-	child->out = make_nonblocking(out[0]);
-	child->error = apart ? make_nonblocking(error[0]) : -1;
+	if (result >= 0 && setup_flag(setup, "stderr"))
+		result = sys(__NR_pipe2, error, O_CLOEXEC);
+	theirs[0] = in[0];
+	theirs[1] = out[1];
+	theirs[2] = error[1];
+	child->in = in[1];
+	child->out = out[0];
+	child->error = error[0];
+	return result;
+}
+
+static void close_one(int *fd)
+{
+	if (*fd >= 0)
+		sys_close(*fd);
+	*fd = -1;
+}
+
+void child_close(struct child *child)
+{
+	if (child->in != child->out)
+		close_one(&child->in);
+	close_one(&child->out);
+	close_one(&child->error);
+	child->in = -1;
+}
+
+long child_start(const struct setup *setup, struct child *child)
+{
+	int theirs[3];
+	long result;
+
+	child->tty = setup_flag(setup, "tty");
+	child->heartbeat = setup_flag(setup, "heartbeat");
+	child->pid = 0;
+	result = make_streams(setup, child, theirs);
+	if (result >= 0) {
+		result = child->pid = sys(__NR_clone, SIGCHLD, 0, 0, 0, 0);
+		if (!child->pid)
+			child_main(setup, theirs[0], theirs[1], theirs[2] >= 0 ? theirs[2] : theirs[1], child->tty);
+	}
+	if (theirs[0] != theirs[1])
+		close_one(&theirs[0]);
+	close_one(&theirs[1]);
+	close_one(&theirs[2]);
+	if (result < 0) {
+		child_close(child);
+		return result;
+	}
+	make_nonblocking(child->in);
+	make_nonblocking(child->out);
+	make_nonblocking(child->error);
+	return 0;
 }

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* PID 1 of `lkvm run -- COMMAND`: init.h says what it is told, and what it says. */
+/*
+ * PID 1 of `lkvm run -- COMMAND`: init.h says what it is told, and what it says. Under an init of the root's own it is
+ * run once more, by that, for the command.
+ */
 #include "init.h"
 
 #include <asm/fcntl.h>
+#include <asm/signal.h>
 #include <linux/reboot.h>
 
 static char setup_text[SETUP_MAX];
@@ -35,10 +39,10 @@ bool setup_flag(const struct setup *setup, const char *key)
 	return value && *value == '1';
 }
 
-static struct setup setup_read(void)
+static struct setup setup_read(const char *path)
 {
 	struct setup setup = { .text = setup_text };
-	int fd = sys_open("/lkvm/setup", O_RDONLY);
+	int fd = sys_open(path, O_RDONLY);
 	long n = fd;
 
 	while (n >= 0 && setup.length < sizeof(setup_text) - 1) {
@@ -48,7 +52,7 @@ static struct setup setup_read(void)
 		setup.length += (size_t)n;
 	}
 	if (n < 0)
-		fail("/lkvm/setup", "", n);
+		fail(path, "", n);
 	sys_close(fd);
 	return setup;
 }
@@ -82,18 +86,53 @@ void fail(const char *what, const char *which, long error)
 
 /* ---- the way in ---- */
 
+__attribute__((noreturn)) static void run_command(const struct setup *setup)
+{
+	struct child child;
+	long result;
+
+	control_say("started\n");
+	result = child_start(setup, &child);
+	if (result < 0)
+		fail(child.tty ? "the command can't be started; it wants a terminal, thus CONFIG_UNIX98_PTYS" : "the command can't be started",
+		     "", result);
+	relay_run(&child);
+}
+
+/* A service of the root's init, which has made the machine what it is. */
+__attribute__((noreturn)) static void serve(void)
+{
+	struct setup setup = setup_read(SERVICE_SETUP);
+	const uint64_t all_signals = ~0ULL;
+
+	/* SIGPIPE above all; the command is started with none blocked. */
+	sys(__NR_rt_sigprocmask, SIG_SETMASK, &all_signals, NULL, sizeof(all_signals));
+	control_open();
+	run_command(&setup);
+}
+
 __attribute__((used, noreturn)) void init_main(void)
 {
 	struct setup setup;
-	struct child child;
+	const char *init;
+	int program;
 
+	if (sys(__NR_getpid) != 1)
+		serve();
 	mount_early();
-	setup = setup_read();
+	setup = setup_read("/lkvm/setup");
 	load_modules(&setup);
-	control_open();
+	program = sys_open("/init", O_RDONLY | O_CLOEXEC);
+	init = setup_get(&setup, "init");
+	/* What the host says once a port is open would be lost with us. */
+	if (!init)
+		control_open();
 	mount_root(&setup);
-	child_start(&setup, &child);
-	relay_run(&child);
+	agent_start();
+	if (init)
+		become_init(&setup, init, program);
+	sys_close(program);
+	run_command(&setup);
 }
 
 #if defined(__x86_64__)

@@ -5,8 +5,12 @@
  * /lkvm/setup, which the host wrote into the initramfs, says what to do: records "KEY VALUE", each ended by a NUL:
  *	module PATH		load it
  *	share TAG		the 9p share that becomes the root, read-only
- *	writable TAG PATH	a 9p share to mount over PATH, for writing
+ *	mount writable TAG PATH	a 9p share to mount over PATH, for writing
+ *	mount layered TAG PATH	one that is only read, with a layer over it for what is written
+ *	mount read TAG PATH	one that is only read
  *	hostname NAME
+ *	init PATH		this program shall be PID 1; the command, if there is one, is a service of it
+ * and of the command:
  *	user UID, group GID (the first is the primary one)
  *	cwd PATH
  *	tty 0|1			the command gets a terminal of its own
@@ -55,8 +59,16 @@ void load_modules(const struct setup *setup);
 /** mount_root() - makes the root, and goes there */
 void mount_root(const struct setup *setup);
 
+/* become.c */
+/** become_init() - the root's own init takes over, from the root */
+__attribute__((noreturn)) void become_init(const struct setup *setup, const char *init, int program_fd);
+#define SERVICE_FOLDER	"/run/lkvm"
+#define SERVICE_SETUP	SERVICE_FOLDER "/setup"
+
 /* ports.c */
-/** port_open() - the port called @name, once the host is at its other end; waits for it; fails the guest without it */
+/** port_find() - the port called @name, once the host is at its other end; -1 if that doesn't come */
+int port_find(const char *name);
+/** port_open() - the same, which fails the guest without it */
 int port_open(const char *name);
 /** control_open() - from then on fail() has whom to tell */
 void control_open(void);
@@ -69,9 +81,16 @@ struct child {
 	bool tty, heartbeat;
 	int in, out, error;	/* our ends: pipes, or the terminal's master as in and out; error -1: none of its own */
 };
-void child_start(const struct setup *setup, struct child *child);
+/** child_start() - runs the command in a process of its own, and a session of its own; or negative errno */
+long child_start(const struct setup *setup, struct child *child);
+/** child_close() - our ends */
+void child_close(struct child *child);
 /** terminal_resize() - @size: "ROWS COLUMNS" */
 void terminal_resize(int fd, const char *size);
+
+/* agent.c */
+/** agent_start() - a process that runs what `lkvm exec` asks for, once the host asks */
+void agent_start(void);
 
 /* relay.c */
 /** relay_run() - carries bytes to and fro until the child has ended, and says how it did */

@@ -6,6 +6,7 @@
 #include <linux/if.h>
 #include <linux/mount.h>
 #include <linux/sockios.h>
+#include <linux/stat.h>
 
 #define MODULE_COMPRESSED	4	/* MODULE_INIT_COMPRESSED_FILE, Linux 5.17 */
 #define EEXIST			17
@@ -93,18 +94,72 @@ static void mount_overlay(const char *tag)
 		fail("the overlay can't be mounted", "", result);
 }
 
-/* "TAG PATH", over whatever the host has there. */
-static void mount_writable(const char *value)
+/* A folder for each component, where there is none. */
+static void make_path(const char *path)
 {
+	struct line line = { .length = 0 };
+	char letter[2] = "";
+
+	for (; *path; path++) {
+		if (*path == '/' && line.length)
+			sys_mkdir(line.text);
+		letter[0] = *path;
+		line_add(&line, letter);
+	}
+	sys_mkdir(line.text);
+}
+
+/* The layer's root is what is seen of the folder itself. */
+static void copy_owner(const char *from, const char *to)
+{
+	struct statx status;
+
+	if (sys(__NR_statx, AT_FDCWD, from, 0, STATX_BASIC_STATS, &status) < 0)
+		return;
+	sys(__NR_fchownat, AT_FDCWD, to, status.stx_uid, status.stx_gid, 0);
+	sys(__NR_fchmodat, AT_FDCWD, to, status.stx_mode & 07777);
+}
+
+/* The share and its layer lie in a tmpfs that the overlay itself covers, and are named from in there: no path is too odd. */
+static void mount_layered(const char *tag, const char *path)
+{
+	long result = sys_mount("tmpfs", path, "tmpfs", 0, "mode=755");
+
+	if (result >= 0)
+		result = sys(__NR_chdir, path);
+	if (result < 0)
+		fail("there can't be an overlay over ", path, result);
+	sys_mkdir("lower");
+	sys_mkdir("upper");
+	sys_mkdir("work");
+	mount_share(tag, "lower", false);
+	copy_owner("lower", "upper");
+	result = sys_mount("overlay", ".", "overlay", 0, "lowerdir=lower,upperdir=upper,workdir=work");
+	if (result < 0)
+		fail("there can't be an overlay over ", path, result);
+	sys(__NR_chdir, "/");
+}
+
+/* "KIND TAG PATH" */
+static void mount_folder(const char *value)
+{
+	const char *writable = text_after(value, "writable "), *layered = text_after(value, "layered "), *at = value;
 	struct line tag = { .length = 0 };
 	char letter[2] = "";
 
-	for (; *value && *value != ' '; value++) {
-		letter[0] = *value;
+	while (*at && *at++ != ' ')
+		;
+	for (; *at && *at != ' '; at++) {
+		letter[0] = *at;
 		line_add(&tag, letter);
 	}
-	if (*value)
-		mount_share(tag.text, value + 1, true);
+	if (!*at)
+		return;
+	make_path(at + 1);
+	if (layered)
+		mount_layered(tag.text, at + 1);
+	else
+		mount_share(tag.text, at + 1, writable);
 }
 
 static void mount_private(void)
@@ -148,8 +203,8 @@ void mount_root(const struct setup *setup)
 	sys(__NR_chdir, "/");
 	mount_kernel_files();
 	mount_private();
-	while ((value = setup_next(setup, "writable", &at)))
-		mount_writable(value);
+	while ((value = setup_next(setup, "mount", &at)))
+		mount_folder(value);
 	if (name)
 		sys(__NR_sethostname, name, text_length(name));
 	loopback_up();

@@ -49,6 +49,7 @@ static inline long sys6(long number, long a, long b, long c, long d, long e, lon
 #define SYS_3(n, a, b, c)		sys6(n, (long)(a), (long)(b), (long)(c), 0, 0, 0)
 #define SYS_4(n, a, b, c, d)		sys6(n, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
 #define SYS_5(n, a, b, c, d, e)		sys6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
+#define SYS_6(n, a, b, c, d, e, f)	sys6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 /** sys() - sys(__NR_write, fd, bytes, length) */
 #define sys(...)			SYS_PICK(__VA_ARGS__, SYS_6, SYS_5, SYS_4, SYS_3, SYS_2, SYS_1, SYS_0)(__VA_ARGS__)
 

@@ -14,7 +14,7 @@ struct guest_command;
 
 /**
  * guest_command_prepare() - says in @config what the VM must have for it: shares, kernel parameters
- * @words: the command, NULL-terminated; none: a shell. They outlive the command.
+ * @words: the command, NULL-terminated; none: a shell; NULL: the root's own init alone. They outlive the command.
  * Before kvm_create(). Returns 0 or negative errno (said).
  */
 int __must_check guest_command_prepare(struct guest_command **command, struct config *config, char **words);
@@ -25,6 +25,8 @@ int __must_check guest_command_attach(struct guest_command *command, struct kvm 
  * Prints the guest's last words where the command didn't get to its end.
  */
 int guest_command_status(struct guest_command *command, int status);
+/** guest_command_root() - the folder that is the guest's root; NULL: the VM has no such command, nor our init */
+const char *guest_command_root(const struct kvm *kvm);
 /** guest_command_free() - after kvm_exit(); NULL is fine */
 void guest_command_free(struct guest_command *command);
 

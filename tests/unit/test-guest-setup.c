@@ -7,6 +7,7 @@
 
 #include "guest/modules.h"
 #include "guest/setup.h"
+#include "kvm/option.h"
 #include "tests/unit/folder.h"
 
 static void make_file(const char *path, const char *text)
@@ -150,16 +151,21 @@ static bool has_record(const char *records, size_t length, const char *record)
 START_TEST(the_image_has_init_modules_and_setup)
 {
 	char *words[] = { (char *)"printf", (char *)"a b\n", (char *)"", NULL };
-	static const char *const writable[] = { "/data", NULL };
-	const struct guest_setup setup = { .name = "vm", .modules = ".", .words = words, .writable = writable, .rows = 3, .columns = 4 };
+	static const struct guest_mount mounts[] = { { .path = "/data" }, { .path = "/data/a b", .kind = GUEST_MOUNT_LAYERED } };
+	struct guest_user user;
+	const struct guest_setup setup = {
+		.name = "vm", .modules = ".", .mounts = mounts, .mount_count = 2,
+		.task = { .user = &user, .words = words, .rows = 3, .columns = 4 },
+	};
 	static const char *const records[] = {
-		"module /lkvm/virtio-pci.ko", "share lkvm.root", "writable lkvm.rw0 /data", "hostname vm", "tty 0", "stderr 0", "size 3 4",
-		"arg printf", "arg a b\n", "arg ", "env LKVM_TEST=1",
+		"module /lkvm/virtio-pci.ko", "share lkvm.root", "mount writable lkvm.mount0 /data", "mount layered lkvm.mount1 /data/a b",
+		"hostname vm", "tty 0", "stderr 0", "size 3 4", "arg printf", "arg a b\n", "arg ", "env LKVM_TEST=1",
 	};
 	size_t length, size;
 	const char *file;
 	char *image, cwd[256];
 
+	ck_assert_int_eq(guest_user_caller(&user), 0);
 	setenv("LKVM_TEST", "1", 1);
 	setenv("SSH_AUTH_SOCK", "/run/x", 1);
 	make_file("modules.dep", "a/virtio-pci.ko:\n");
@@ -178,8 +184,117 @@ START_TEST(the_image_has_init_modules_and_setup)
 		ck_assert_msg(has_record(file, size, records[i]), "expected the record '%s', seen none", records[i]);
 	snprintf(cwd, sizeof(cwd), "cwd %s", folder_path);
 	ck_assert(has_record(file, size, cwd));
+	snprintf(cwd, sizeof(cwd), "user %u", getuid());
+	ck_assert(has_record(file, size, cwd));
 	ck_assert(!has_record(file, size, "env SSH_AUTH_SOCK=/run/x"));
 	free(image);
+}
+END_TEST
+
+START_TEST(a_guest_with_an_init_of_its_own_needs_no_command)
+{
+	const struct guest_setup setup = { .name = "vm", .init = "/sbin/init" };
+	size_t length, size;
+	const char *file;
+	char *image;
+
+	length = make_image(&setup, &image);
+	file = unpack(image, length, "lkvm/setup", &size);
+	ck_assert_ptr_nonnull(file);
+	ck_assert(has_record(file, size, "init /sbin/init"));
+	ck_assert(!has_record(file, size, "tty 0"));
+	free(image);
+}
+END_TEST
+
+/* ---- users ---- */
+
+#define PASSWD	"root:x:0:0:root:/root:/bin/bash\nnobody here\nann:x:1001:1002:Ann,,:/home/ann:/bin/zsh\nold:x:1003:1003:::\n"
+#define GROUP	"root:x:0:\nusers:x:100:bob,ann\nann:x:1002:ann\naudio:x:29:bob\nkvm:x:104:ann\n"
+
+static void make_root(void)
+{
+	make_file("root/etc/passwd", PASSWD);
+	make_file("root/etc/group", GROUP);
+}
+
+START_TEST(a_user_is_found_by_name_and_by_number)
+{
+	static const char *const names[] = { "ann", "1001" };
+	struct guest_user user;
+
+	make_root();
+	ck_assert_int_eq(guest_user_find(&user, "root", names[_i]), 0);
+	ck_assert_uint_eq(user.uid, 1001);
+	ck_assert_str_eq(user.name, "ann");
+	ck_assert_str_eq(user.home, "/home/ann");
+	ck_assert_str_eq(user.shell, "/bin/zsh");
+	ck_assert_uint_eq(user.group_count, 3);
+	ck_assert_uint_eq(user.groups[0], 1002);
+	ck_assert_uint_eq(user.groups[1], 100);
+	ck_assert_uint_eq(user.groups[2], 104);
+	guest_user_free(&user);
+}
+END_TEST
+
+START_TEST(a_number_that_nobody_has_will_do)
+{
+	struct guest_user user;
+
+	make_root();
+	ck_assert_int_eq(guest_user_find(&user, "root", "4711"), 0);
+	ck_assert_uint_eq(user.uid, 4711);
+	ck_assert_uint_eq(user.group_count, 1);
+	ck_assert_uint_eq(user.groups[0], 4711);
+	ck_assert_str_eq(user.shell, "/bin/sh");
+	guest_user_free(&user);
+}
+END_TEST
+
+START_TEST(a_user_without_a_shell_or_home_has_those_of_all)
+{
+	struct guest_user user;
+
+	make_root();
+	ck_assert_int_eq(guest_user_find(&user, "root", "old"), 0);
+	ck_assert_str_eq(user.home, "/");
+	ck_assert_str_eq(user.shell, "/bin/sh");
+	guest_user_free(&user);
+}
+END_TEST
+
+START_TEST(nobody_is_refused)
+{
+	static const char *const names[] = { "bob", "", "nobody", "4294967295", "99999999999999999999" };
+	struct guest_user user;
+
+	make_root();
+	ck_assert_int_eq(guest_user_find(&user, _i ? "root" : "nowhere", names[_i]), -EUSAGE);
+	guest_user_free(&user);
+}
+END_TEST
+
+START_TEST(another_user_s_home_is_in_the_environment_and_ours_is_not)
+{
+	char *words[] = { (char *)"id", NULL }, *text;
+	struct guest_user user;
+	const struct guest_task task = { .user = &user, .words = words };
+	size_t length;
+
+	make_root();
+	setenv("HOME", "/home/caller", 1);
+	setenv("MAIL", "/var/mail/caller", 1);
+	ck_assert_int_eq(guest_user_find(&user, "root", "ann"), 0);
+	ck_assert_int_eq(guest_task_text(&task, &text, &length), 0);
+	ck_assert(has_record(text, length, "user 1001"));
+	ck_assert(has_record(text, length, "group 1002"));
+	ck_assert(has_record(text, length, "env HOME=/home/ann"));
+	ck_assert(has_record(text, length, "env USER=ann"));
+	ck_assert(!has_record(text, length, "env HOME=/home/caller"));
+	ck_assert(!has_record(text, length, "env MAIL=/var/mail/caller"));
+	ck_assert(has_record(text, length, "arg id"));
+	guest_user_free(&user);
+	free(text);
 }
 END_TEST
 
@@ -187,8 +302,10 @@ START_TEST(too_much_is_refused)
 {
 	static char long_word[GUEST_SETUP_MAX];
 	char *words[] = { long_word, NULL };
-	const struct guest_setup setup = { .name = "vm", .words = words };
+	struct guest_user user;
+	const struct guest_setup setup = { .name = "vm", .task = { .user = &user, .words = words } };
 
+	ck_assert_int_eq(guest_user_caller(&user), 0);
 	memset(long_word, 'x', sizeof(long_word) - 1);
 	ck_assert_int_eq(guest_setup_image(&setup), -E2BIG);
 }
@@ -202,6 +319,12 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, a_folder_without_modules_dep_is_refused);
 	tcase_add_loop_test(tests, modules_are_found_beside_the_kernel, 0, sizeof(layouts) / sizeof(layouts[0]));
 	tcase_add_test(tests, the_image_has_init_modules_and_setup);
+	tcase_add_test(tests, a_guest_with_an_init_of_its_own_needs_no_command);
 	tcase_add_test(tests, too_much_is_refused);
+	tcase_add_loop_test(tests, a_user_is_found_by_name_and_by_number, 0, 2);
+	tcase_add_test(tests, a_number_that_nobody_has_will_do);
+	tcase_add_test(tests, a_user_without_a_shell_or_home_has_those_of_all);
+	tcase_add_loop_test(tests, nobody_is_refused, 0, 5);
+	tcase_add_test(tests, another_user_s_home_is_in_the_environment_and_ours_is_not);
 }
 SUITE_MAIN("guest-setup", add_tests)
