@@ -373,6 +373,8 @@ static int attach_open(struct attach *attach)
 		return result;
 	attach->notify_fd = tty_take(STDIN_FILENO);
 	tty_raw_output(STDIN_FILENO);
+	/* It may have changed since the task was written. */
+	attach->size_due = true;
 	return attach->notify_fd < 0 ? attach->notify_fd : 0;
 }
 

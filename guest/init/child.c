@@ -122,6 +122,7 @@ __attribute__((noreturn)) static void child_main(const struct setup *setup, int 
 {
 	const char *cwd = setup_get(setup, "cwd");
 	const uint64_t no_signals = 0;
+	long result;
 
 	sys(__NR_setsid);
 	sys(__NR_dup3, in, 0, 0);
@@ -133,8 +134,9 @@ __attribute__((noreturn)) static void child_main(const struct setup *setup, int 
 	take_words(setup, "arg", words);
 	take_words(setup, "env", environment);
 	take_user(setup);
-	if (cwd && sys(__NR_chdir, cwd) < 0)
-		child_end(": no such folder in the guest", cwd, STATUS_NOT_RUN);
+	result = cwd ? sys(__NR_chdir, cwd) : 0;
+	if (result < 0)
+		child_end(result == -EACCES ? ": no permission for that folder" : ": no such folder in the guest", cwd, STATUS_NOT_RUN);
 	execute();
 }
 
