@@ -189,7 +189,8 @@ static int user_open_requests(struct vhost_user *user)
 
 	if (!user_can(user, USER_PROTOCOL_BACKEND_REQ))
 		return 0;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+	/* Its end blocks, as daemons expect; ours is asked not to at each call. */
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return user_away(user, -errno, exchange.request);
 	result = user_exchange(user, &exchange, NULL);
 	close(pair[1]);

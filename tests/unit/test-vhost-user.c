@@ -112,6 +112,7 @@ static bool three_are_kept(void)	{ return atomic_load(&daemons[0].kept) == 3; }
 static bool one_is_served(void)		{ return atomic_load(&daemons[0].served) == 1; }
 static bool the_second_is_asked(void)	{ return atomic_load(&daemons[1].connections); }
 static bool it_came_again(void)		{ return atomic_load(&daemons[0].connections) > 1; }
+static bool it_has_a_doorbell(void)	{ return atomic_load(&daemons[0].seen[USER_SET_VRING_KICK]); }
 static bool the_driver_was_told(void)	{ return atomic_load(&driver_config_interrupts); }
 
 static void replace_daemon(void)
@@ -158,8 +159,8 @@ START_TEST(a_daemon_without_any_of_the_protocol_s_features_will_do_for_types_wit
 	board_add(kvm, "user_devices_init");
 	/* Rings that run are enabled then: this daemon's is by itself. */
 	driver_start(0, 1);
+	wait_for(it_has_a_doorbell);
 	ck_assert_uint_eq(atomic_load(&daemons[0].seen[USER_SET_VRING_ENABLE]), 0);
-	ck_assert_uint_eq(atomic_load(&daemons[0].seen[USER_SET_VRING_KICK]), 1);
 }
 END_TEST
 
@@ -233,6 +234,60 @@ START_TEST(a_change_of_the_configuration_reaches_the_driver)
 	wait_for(the_driver_was_told);
 	virtio_config_read(driven, 0, config, sizeof(config));
 	ck_assert_uint_eq(config[1], 9);
+}
+END_TEST
+
+static atomic_int straight_fd;
+
+static int straight_interrupt_fd(struct virtio_device *device, unsigned int queue)
+{
+	(void)device;
+	(void)queue;
+	return atomic_load(&straight_fd);
+}
+
+static bool it_was_told_once_more(void)
+{
+	return atomic_load(&daemons[0].seen[USER_SET_VRING_CALL]) == 2;
+}
+
+static bool it_was_told_twice_more(void)
+{
+	return atomic_load(&daemons[0].seen[USER_SET_VRING_CALL]) == 3;
+}
+
+static void nothing(void *opaque)
+{
+	(void)opaque;
+}
+
+START_TEST(interrupts_go_straight_to_where_the_transport_says)
+{
+	struct virtio_transport_ops ops = driver_transport_ops;
+	struct pollfd entry = { .fd = eventfd(0, EFD_CLOEXEC), .events = POLLIN };
+
+	ops.interrupt_fd = straight_interrupt_fd;
+	atomic_store(&straight_fd, -1);
+	begin(1);
+	driven->transport_ops = &ops;
+	serve(0, 0);
+	atomic_store(&straight_fd, entry.fd);
+	virtio_interrupts_moved(driven);
+	wait_for(it_was_told_once_more);
+	event_loop_call(driven->loop, nothing, NULL);
+	atomic_store(&driver_interrupts, 0);
+	offer(0, 1);
+	virtio_notify(driven, 0);
+	ck_assert_int_eq(poll(&entry, 1, 10000), 1);
+	answered(1);
+	event_loop_call(driven->loop, nothing, NULL);
+	ck_assert_uint_eq(atomic_load(&driver_interrupts), 0);
+	atomic_store(&straight_fd, -1);
+	virtio_interrupts_moved(driven);
+	wait_for(it_was_told_twice_more);
+	serve(0, 2);
+	driven->transport_ops = &driver_transport_ops;
+	close(entry.fd);
 }
 END_TEST
 
@@ -543,6 +598,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(good, a_driver_s_reset_is_passed_on_and_it_may_start_again);
 	tcase_add_test(good, paused_saved_and_loaded_it_goes_on_where_the_daemon_stopped);
 	tcase_add_test(good, a_change_of_the_configuration_reaches_the_driver);
+	tcase_add_test(good, interrupts_go_straight_to_where_the_transport_says);
 	tcase_add_test(dead, what_a_dead_daemon_was_at_is_done_by_the_next_one);
 	tcase_add_test(dead, requests_made_while_there_is_no_daemon_wait_for_one);
 	tcase_add_test(dead, a_driver_may_reset_and_start_its_device_while_there_is_no_daemon);
