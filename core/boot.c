@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kvm/arch.h"
+#include "kvm/disk.h"
 #include "kvm/log.h"
 #include "kvm/share.h"
 
@@ -186,7 +187,7 @@ static const char *root_params(const struct config *config)
 {
 	if (share_root_option(config))
 		return "root=" SHARE_ROOT_TAG " rw rootflags=trans=virtio,version=9p2000.L rootfstype=9p";
-	return config_count(config, "disk") ? "root=/dev/vda rw" : NULL;
+	return disks_root(config);
 }
 
 static int boot_open(struct kvm *kvm, struct boot *boot)

@@ -102,10 +102,10 @@ static void disks_exit(struct kvm *kvm)
 		disks_close(disks);
 }
 
-/* Neither a folder nor a disk that a daemon has (vhost/user-option.c). */
+/* Neither a folder nor a disk that a daemon has, or the host's kernel (vhost/user-option.c, vhost/scsi.c). */
 static bool disk_is_image(const char *text)
 {
-	return !share_names_folder(text) && !disk_is_vhost_user(text);
+	return !share_names_folder(text) && !disk_is_vhost_user(text) && !disk_is_vhost_scsi(text);
 }
 
 static size_t disks_images(const struct config *config)
@@ -115,6 +115,36 @@ static size_t disks_images(const struct config *config)
 	for (size_t i = 0; i < config_count(config, "disk"); i++)
 		images += disk_is_image(config_item(config, "disk", i));
 	return images;
+}
+
+/* Whether the guest has it on a SCSI bus; *@disc: in a drive of CD-ROMs there. */
+static bool disk_is_scsi(const char *text, bool *disc)
+{
+	struct disk_options options;
+	bool scsi;
+
+	*disc = false;
+	if (!disk_is_image(text) || disk_options_parse(&options, text))
+		return disk_is_vhost_scsi(text);
+	scsi = options.place.scsi;
+	*disc = options.place.cdrom;
+	disk_options_free(&options);
+	return scsi;
+}
+
+const char *disks_root(const struct config *config)
+{
+	const char *root = NULL;
+
+	for (size_t i = 0; i < config_count(config, "disk"); i++) {
+		bool disc;
+
+		if (!disk_is_scsi(config_item(config, "disk", i), &disc))
+			return "root=/dev/vda rw";
+		if (!disc)
+			root = "root=/dev/sda rw";
+	}
+	return root;
 }
 
 static size_t disks_folders(const struct config *config)

@@ -3,12 +3,15 @@
  * Vhost in the host's kernel: rings worked on by its threads, set up by ioctls (linux/vhost.h).
  *
  * vhost-net moves frames between a queue pair and a tap; vhost-vsock connects the guest's sockets with the host's own
- * AF_VSOCK. The first socket or CID is what enables a ring, so each of the two says how. Nothing here waits for anybody.
+ * AF_VSOCK; vhost-scsi has a SCSI controller's rings in front of a target. What enables a ring is another thing for each,
+ * so each says how. Nothing here waits for anybody.
  */
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/vhost.h>
 #include <linux/virtio_net.h>
+#include <linux/virtio_scsi.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -19,6 +22,7 @@ struct vhost_kernel {
 	struct vhost vhost;
 	int fd;
 	int tap_fd;			/* vhost-net: the tap's queue, not ours */
+	struct vhost_scsi_target target;	/* vhost-scsi */
 };
 
 static struct vhost_kernel *kernel_of(struct vhost *vhost)
@@ -129,7 +133,8 @@ static const struct vhost_ops net_ops = {
 
 /* ---- vsock ---- */
 
-static int vsock_ring_enable(struct vhost *vhost, unsigned int index, bool enabled)
+/* The device is enabled as a whole. */
+static int no_ring_enable(struct vhost *vhost, unsigned int index, bool enabled)
 {
 	(void)vhost;
 	(void)index;
@@ -148,9 +153,32 @@ static const struct vhost_ops vsock_ops = {
 	.begin		= kernel_begin,
 	.ring_begin	= kernel_ring_begin,
 	.ring_call	= kernel_ring_call,
-	.ring_enable	= vsock_ring_enable,
+	.ring_enable	= no_ring_enable,
 	.ring_end	= kernel_ring_end,
 	.run		= vsock_run,
+	.close		= kernel_close,
+};
+
+/* ---- scsi ---- */
+
+/* The target is what enables all of the rings, which must be there by then; taking it away waits for its commands. */
+static int scsi_run(struct vhost *vhost, bool running)
+{
+	const struct vhost_scsi_target *target = &kernel_of(vhost)->target;
+
+	if (ioctl(kernel_of(vhost)->fd, running ? VHOST_SCSI_SET_ENDPOINT : VHOST_SCSI_CLEAR_ENDPOINT, target) >= 0)
+		return 0;
+	return log_errno(errno, "%s: vhost: target %s (has it a portal group with a nexus?)", vhost->device->device.name,
+			 target->vhost_wwpn);
+}
+
+static const struct vhost_ops scsi_ops = {
+	.begin		= kernel_begin,
+	.ring_begin	= kernel_ring_begin,
+	.ring_call	= kernel_ring_call,
+	.ring_enable	= no_ring_enable,
+	.ring_end	= kernel_ring_end,
+	.run		= scsi_run,
 	.close		= kernel_close,
 };
 
@@ -217,6 +245,44 @@ int vhost_vsock_open(struct vhost **vhost, uint64_t cid)
 		kernel_close(&kernel->vhost);
 		return result;
 	}
+	*vhost = &kernel->vhost;
+	return 0;
+}
+
+/* Which targets there are, where that can be seen: the kernel only says so once a driver is there. */
+static int scsi_look_for(const char *wwpn)
+{
+	static const char fabric[] = "/sys/kernel/config/target/vhost";
+	char path[sizeof(fabric) + 64];
+
+	snprintf(path, sizeof(path), "%s/%s", fabric, wwpn);
+	if (!access(fabric, F_OK) && access(path, F_OK))
+		return log_error(ENOENT, "option --disk: the host has no target %s (see %s, and targetcli)", wwpn, fabric);
+	return 0;
+}
+
+int vhost_scsi_open(struct vhost **vhost, const char *wwpn, uint16_t tpgt)
+{
+	struct vhost_kernel *kernel = NULL;
+	int result = kernel_open(&kernel, &scsi_ops, "disk", "/dev/vhost-scsi", "vhost_scsi"), version;
+
+	if (result)
+		return result;
+	if (ioctl(kernel->fd, VHOST_SCSI_GET_ABI_VERSION, &version) < 0)
+		result = log_errno(errno, "option --disk: /dev/vhost-scsi");
+	else if (version > VHOST_SCSI_ABI_VERSION)
+		result = log_error(EPROTO, "option --disk: /dev/vhost-scsi has version %d, and %d is known here", version,
+				   VHOST_SCSI_ABI_VERSION);
+	else
+		result = scsi_look_for(wwpn);
+	if (result) {
+		kernel_close(&kernel->vhost);
+		return result;
+	}
+	kernel->vhost.features &= ~BIT(VIRTIO_SCSI_F_T10_PI);
+	kernel->target.abi_version = VHOST_SCSI_ABI_VERSION;
+	kernel->target.vhost_tpgt = tpgt;
+	snprintf(kernel->target.vhost_wwpn, sizeof(kernel->target.vhost_wwpn), "%s", wwpn);
 	*vhost = &kernel->vhost;
 	return 0;
 }

@@ -137,6 +137,9 @@ size_t disks_count(struct kvm *kvm);
 struct disk *disks_get(struct kvm *kvm, size_t index);
 /** disks_place() - of a disk that there is */
 const struct disk_place *disks_place(struct kvm *kvm, size_t index);
+/** disks_root() - the kernel's parameters for the first virtio or else SCSI disk as its root; NULL without one */
+struct config;
+const char *disks_root(const struct config *config);
 /** disks_loop() - the event loop that disks' devices share: a thread of its own, since page cache reads may block */
 struct event_loop *disks_loop(struct kvm *kvm);
 

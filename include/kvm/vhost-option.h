@@ -12,4 +12,8 @@ bool fs_is_vhost_user(const char *text);
 /** vsock_is_vhost() - of --vsock: with vhost=1, which is the host's kernel's (vhost/vsock.c) */
 bool vsock_is_vhost(const char *text);
 
+/** disk_is_vhost_scsi() - of -d: "scsi:WWPN", a target of the host's kernel (vhost/scsi.c) */
+#define DISK_VHOST_SCSI		"scsi:"
+bool disk_is_vhost_scsi(const char *text);
+
 #endif

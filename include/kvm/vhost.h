@@ -103,6 +103,8 @@ void vhost_close(struct vhost *vhost);
  */
 int __must_check vhost_net_open(struct vhost **vhost, int tap_fd);
 int __must_check vhost_vsock_open(struct vhost **vhost, uint64_t cid);
+/** vhost_scsi_open() - it has a SCSI controller's three rings, in front of the target @wwpn that LIO has; says its errors */
+int __must_check vhost_scsi_open(struct vhost **vhost, const char *wwpn, uint16_t tpgt);
 
 /** vhost_lost(), vhost_revive() - for back ends: it went away, unasked; it is back, and goes on where it was */
 void vhost_lost(struct vhost *vhost);
