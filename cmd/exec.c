@@ -15,7 +15,7 @@
 #include "vm-names.h"
 
 static const struct option_def exec_options[] = {
-	{ .name = "user", .letter = 'u', .type = OPTION_STRING, .argument = "NAME",
+	{ .name = "user", .letter = 'u', .type = OPTION_STRING, .argument = "USER",
 	  .help = "Run it as that user of the guest's root (default: who calls)" },
 };
 

@@ -21,7 +21,7 @@ static const struct option_def sandbox_options[] = {
 	{ .name = "root", .type = OPTION_STRING, .argument = "DIR",
 	  .help = "Another root than the host's own: a folder, or the name of one that lkvm setup made" },
 	{ .name = "overlay", .type = OPTION_LIST, .argument = "DIR", .help = "A folder of the host's over the same one of that root" },
-	{ .name = "user", .type = OPTION_STRING, .argument = "NAME", .help = "Run it as that user of the root's (default: who calls)" },
+	{ .name = "user", .type = OPTION_STRING, .argument = "USER", .help = "Run it as that user of the root's (default: who calls)" },
 	{ .name = "verbose", .type = OPTION_FLAG, .help = "Print what the kernel says, on stderr" },
 	{ .name = "dev", .type = OPTION_STRING, .argument = "FILE", .help = "KVM's device file" },
 };

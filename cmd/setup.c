@@ -175,8 +175,8 @@ static int setup_run(struct config *config, int argc, char **argv)
 
 static struct command setup_command = {
 	.name = "setup",
-	.operands = "NAME",
-	.help = "Make a root in ~/.lkvm/NAME, of the host's programs and with nothing else of it",
+	.operands = "ROOT",
+	.help = "Make a root in ~/.lkvm/ROOT, of the host's programs and with nothing else of it",
 	.run = setup_run,
 };
 COMMAND(setup_command);

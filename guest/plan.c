@@ -248,7 +248,7 @@ static const struct option_def plan_options[] = {
 	  .help = "A folder of the host's that it may write to as it likes: what it writes is thrown away" },
 	{ .name = "root", .type = OPTION_STRING, .argument = "DIR",
 	  .help = "Another root than the host's own: a folder, or the name of one that lkvm setup made" },
-	{ .name = "user", .type = OPTION_STRING, .argument = "NAME", .help = "Run it as that user of the root's (default: who calls)" },
+	{ .name = "user", .type = OPTION_STRING, .argument = "USER", .help = "Run it as that user of the root's (default: who calls)" },
 	{ .name = "systemd", .type = OPTION_FLAG, .help = "Boot the root's own init, which runs the command, or a login on the console" },
 	{ .name = "modules", .type = OPTION_STRING, .argument = "DIR",
 	  .help = "The kernel's modules: a folder with modules.dep (default: where the kernel's are)" },
