@@ -20,5 +20,5 @@ tests/kernels fetch x86_64
 mkdir -p build
 "${CC:-cc}" -O2 -static -o build/guest-vsock tests/guest-vsock.c
 initrd=$(tests/guest-initrd --generic --raw --file build/guest-vsock:bin/vsock x86_64)
-tests/with-kvm --timeout 400 --smp 1 -- bash tests/integration/vhost-cases "$(readlink -f "${LKVM-./lkvm}")" \
+tests/with-kvm --timeout 900 --smp 1 -- bash tests/integration/vhost-cases "$(readlink -f "${LKVM-./lkvm}")" \
 	"$(tests/kernels path x86_64 generic-vmlinux)" "$initrd"
