@@ -147,7 +147,7 @@ static void teardown(void)
 static void check_pattern(uint64_t from, uint64_t length)
 {
 	for (uint64_t i = from; i < from + length; i++)
-		ck_assert_msg(memory[i] == pattern_byte(i), "byte %llu is wrong", (unsigned long long)i);
+		EXPECT(memory[i] == pattern_byte(i), "byte %llu is wrong", (unsigned long long)i);
 }
 
 static struct driver_request requests[300];
@@ -195,7 +195,7 @@ START_TEST(neighbours_become_one_request)
 	memset(memory, 0, 8 * BLOCK);
 	ck_assert_int_eq(driver_run(DISK_READ, 0, memory, 9 * BLOCK), 0);
 	for (unsigned int i = 0; i < 8 * BLOCK; i++)
-		ck_assert_uint_eq(memory[i], 0x5a);
+		EXPECT_EQ(memory[i], 0x5a);
 	check_pattern(8 * BLOCK, BLOCK);
 }
 END_TEST
@@ -293,7 +293,7 @@ START_TEST(a_transfer_that_came_short_goes_on)
 	run_queued();
 	check_results(0, 1, 0);
 	for (unsigned int i = 0; i < 3 * BLOCK; i++)
-		ck_assert_uint_eq(memory[i], pattern_byte(BLOCK + i));
+		EXPECT_EQ(memory[i], pattern_byte(BLOCK + i));
 	ck_assert_uint_eq(fake.count, 13);
 	driver_queue(&requests[0], DISK_WRITE, MIB(2), 3 * BLOCK, iov, 3);
 	run_queued();
