@@ -17,6 +17,7 @@
 
 #define WAIT_S_DEFAULT	"30"
 #define POLL_US		20000
+#define GREETING_MS	250
 #define LINE_SIZE	256
 
 static const struct option_def up_options[] = {
@@ -120,16 +121,40 @@ static struct started *first_silent(const struct all *all)
 	return NULL;
 }
 
+static void hush(enum log_level level, const char *line)
+{
+	(void)level;
+	(void)line;
+}
+
+/*
+ * Its socket is there early, but the greeting comes from its main loop: all that it needs has been opened by then. That it
+ * doesn't greet yet is nothing to be said.
+ */
+static bool greets(const char *name)
+{
+	struct qmp_client *client;
+	int result;
+
+	log_set_sink(hush);
+	result = control_connect(name, GREETING_MS, &client);
+	log_set_sink(NULL);
+	if (!result)
+		control_disconnect(client);
+	return !result;
+}
+
 static int wait_all(struct all *all, uint64_t seconds)
 {
 	uint64_t end = event_now_ns() + seconds * 1000000000;
 	int result = 0;
 
 	while (!result) {
-		for (size_t i = 0; i < all->count && !result; i++)
+		for (size_t i = 0; i < all->count && !result; i++) {
 			result = check_child(&all->vms[i]);
-		if (!result)
-			result = control_for_each(note_answer, all);
+			if (!result && !all->vms[i].answers)
+				all->vms[i].answers = greets(all->vms[i].name);
+		}
 		if (result || !first_silent(all))
 			break;
 		if (event_now_ns() > end)
