@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Devices whose rings others work on, in one stock Debian guest: a disk and a folder of daemons, a network and sockets of
-# the host's kernel. Runs where KVM boots ordinary kernels, else in an outer machine.
+# Devices whose rings others work on, in one stock Debian guest: a disk and a folder of daemons, a network, sockets and
+# a SCSI target of the host's kernel. Runs where KVM boots ordinary kernels, else in an outer machine.
 #
 # usage: tests/integration/vhost.sh     exit 0: passed, 1: failed, 77: this host can't run it
 set -eu -o pipefail
@@ -20,5 +20,5 @@ tests/kernels fetch x86_64
 mkdir -p build
 "${CC:-cc}" -O2 -static -o build/guest-vsock tests/guest-vsock.c
 initrd=$(tests/guest-initrd --generic --raw --file build/guest-vsock:bin/vsock x86_64)
-tests/with-kvm --timeout 900 --smp 1 -- bash tests/integration/vhost-cases "$(readlink -f "${LKVM-./lkvm}")" \
+tests/with-kvm --timeout 900 --smp 1 --module vhost_scsi --module target_core_file -- bash tests/integration/vhost-cases "$(readlink -f "${LKVM-./lkvm}")" \
 	"$(tests/kernels path x86_64 generic-vmlinux)" "$initrd"
