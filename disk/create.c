@@ -8,6 +8,7 @@
 
 #include "disk/engine.h"
 #include "disk/file.h"
+#include "disk/remote.h"
 #include "kvm/log.h"
 #include "kvm/option.h"
 
@@ -62,6 +63,8 @@ static int create_file(const struct image_options *options, struct disk_file **f
 	int fd = open(at, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666), result;
 
 	*made = fd >= 0;
+	if (fd < 0 && disk_is_remote(at))
+		return log_error(EUSAGE, "disk '%s': no image is made on a server (make it here, and have it exported)", options->path);
 	if (fd < 0 && errno == EEXIST && !options->force)
 		return log_error(EEXIST, "disk '%s': exists already (--force makes it anew)", options->path);
 	if (fd < 0 && errno != EEXIST)

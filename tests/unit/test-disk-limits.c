@@ -2,6 +2,7 @@
 /* disk/limits.c by a clock that the tests turn, disk/throttle.c on a disk, and block_set_io_throttle's arguments. */
 #include "tests/unit/disk-driver.h"
 
+#include "control/control-internal.h"
 #include "disk/limits.h"
 #include "kvm/option.h"
 
@@ -246,6 +247,38 @@ START_TEST(limits_change_while_requests_are_held)
 }
 END_TEST
 
+/* ---- block_set_io_throttle ---- */
+
+static const struct { const char *arguments, *answer; } throttles[] = {
+	{ "'device': 'virtio-blk0', 'iops': 1", "return" }, { "'id': 'SERIAL', 'iops': 1, 'bps': 100, 'bps_max': 200", "return" },
+	{ "'device': 'disk0', 'iops': 1", "return" }, { "'iops': 1", "'device' is missing" },
+	{ "'device': 'virtio-blk1', 'iops': 1", "not found" }, { "'device': '', 'iops': 1", "not found" },
+	{ "'device': 'disk0', 'iops': -1", "'iops' has to be a number" }, { "'device': 'disk0', 'bps': '1M'", "'bps' has to be a number" },
+	{ "'device': 'disk0', 'iops': 1, 'iops_max_length': 2", "iops_max_length is there without" },
+	{ "'device': 'disk0', 'group': 'x'", "group" },
+};
+
+START_TEST(limits_are_set_by_qmp_and_nonsense_is_refused)
+{
+	struct kvm *kvm = board_create();
+	struct qmp_session session = { .kvm = kvm, .negotiated = true };
+	char text[256], *answer;
+	struct disk *disk;
+
+	ck_assert_int_eq(config_set(kvm->config, "disk", "image,format=raw,serial=SERIAL"), 0);
+	board_add(kvm, "disks_init");
+	disk = disks_get(kvm, 0);
+	snprintf(text, sizeof(text), "{'execute': 'block_set_io_throttle', 'arguments': {%s}}", throttles[_i].arguments);
+	for (char *at = text; *at; at++)
+		*at = *at == '\'' ? '"' : *at;
+	answer = qmp_handle(&session, text, strlen(text));
+	ck_assert_msg(answer && strstr(answer, throttles[_i].answer), "%s: %s", text, answer);
+	ck_assert_int_eq(disk->throttle != NULL, !strcmp(throttles[_i].answer, "return"));
+	free(answer);
+	board_destroy(kvm);
+}
+END_TEST
+
 static void add_tests(Suite *suite)
 {
 	TCase *arithmetic = suite_case(suite, "arithmetic", NULL, NULL);
@@ -262,6 +295,7 @@ static void add_tests(Suite *suite)
 	tcase_add_loop_test(disks, a_limited_disk_does_what_it_may_and_no_more, 0, 2);
 	tcase_add_loop_test(disks, a_drain_waits_for_no_limit, 0, 2);
 	tcase_add_test(disks, flushes_and_the_unlimited_kind_pass);
+	tcase_add_loop_test(disks, limits_are_set_by_qmp_and_nonsense_is_refused, 0, (int)ARRAY_SIZE(throttles));
 	tcase_add_loop_test(disks, limits_change_while_requests_are_held, 0, 2);
 }
 SUITE_MAIN("disk-limits", add_tests)
