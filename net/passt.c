@@ -23,7 +23,7 @@
 #define SOCKET_FD	3		/* the socket's number in passt */
 #define BEGIN_MS	300		/* in which one that can't start has said so */
 #define END_MS		2000
-#define HELP_MAX	KIB(64)
+#define HELP_MAX	KIB(16)
 
 /* ---- the program ---- */
 
@@ -81,20 +81,18 @@ static void passt_end(struct network *network)
 static int passt_can_vhost_user(const char *program, bool *can)
 {
 	char *const arguments[] = { (char *)program, (char *)"--help", NULL };
-	_cleanup_free_ char *help = calloc(1, HELP_MAX);
+	char help[HELP_MAX] = "";
 	size_t length = 0;
 	ssize_t got = 1;
 	pid_t child;
 	int ends[2], result;
 
-	if (!help)
-		return log_errno(ENOMEM, "option --network: mode=passt");
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return log_errno(errno, "option --network: mode=passt");
 	result = passt_spawn(arguments, ends[1], true, &child);
 	close(ends[1]);
-	while (!result && got > 0 && length < HELP_MAX - 1) {
-		got = read(ends[0], help + length, HELP_MAX - 1 - length);
+	while (!result && got > 0 && length < sizeof(help) - 1) {
+		got = read(ends[0], help + length, sizeof(help) - 1 - length);
 		length += got > 0 ? (size_t)got : 0;
 	}
 	close(ends[0]);
