@@ -17,6 +17,7 @@ struct arm64_vm {
 	struct platform_layout layout;
 	struct gic gic;
 	struct log_limit nisv_log;
+	bool mte;
 	/* stolen time: NULL without it */
 	void *pvtime;
 	struct region pvtime_region;

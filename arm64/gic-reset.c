@@ -100,14 +100,19 @@ static int gic_v2_reset(const struct kvm *kvm, const struct gic *gic)
 	return writer.error;
 }
 
-static void gic_v3_reset_cpu(struct gic_writer *writer, const struct kvm_cpu *cpu)
+uint64_t gic_affinity(const struct kvm_cpu *cpu)
 {
 	uint64_t mpidr = cpu->arch->mpidr;
+
 	/* Aff3 lies 8 bits higher in MPIDR_EL1 than in the attribute. */
-	uint64_t affinity = (mpidr >> 32 & 0xff) << 24 | (mpidr & 0xffffff);
+	return ((mpidr >> 32 & 0xff) << 24 | (mpidr & 0xffffff)) << KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT;
+}
+
+static void gic_v3_reset_cpu(struct gic_writer *writer, const struct kvm_cpu *cpu)
+{
 	uint64_t zero = 0;
 
-	writer->target = affinity << KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT;
+	writer->target = gic_affinity(cpu);
 	writer->group = KVM_DEV_ARM_VGIC_GRP_REDIST_REGS;
 	gic_write(writer, GICR_CTLR, 0);
 	for (unsigned int half = 0; half < 8; half += 4) {

@@ -45,6 +45,16 @@ int __must_check gic_finish(struct gic *gic);
 /** gic_reset() - power-on state; vCPUs are parked */
 int __must_check gic_reset(struct kvm *kvm, struct gic *gic);
 
+/** gic_save(), gic_load() - all that KVM holds of it; vCPUs are parked; 0 or negative errno (said) */
+struct state_reader;
+struct state_writer;
+int __must_check gic_save(struct kvm *kvm, struct gic *gic, struct state_writer *writer);
+int __must_check gic_load(struct kvm *kvm, struct gic *gic, struct state_reader *reader);
+
+/** gic_affinity() - a vCPU's, where attributes of a GICv3 want it */
+struct kvm_cpu;
+uint64_t gic_affinity(const struct kvm_cpu *cpu);
+
 /** gic_name() - as --irqchip calls it */
 const char *gic_name(enum gic_kind kind);
 

@@ -178,7 +178,7 @@ static bool mte_tags_shared_memory(const struct kvm *kvm)
 	return taken;
 }
 
-static void mte_enable(const struct kvm *kvm)
+static void mte_enable(const struct kvm *kvm, struct arm64_vm *vm)
 {
 	struct kvm_enable_cap mte = { .cap = KVM_CAP_ARM_MTE };
 
@@ -191,6 +191,8 @@ static void mte_enable(const struct kvm *kvm)
 	}
 	if (ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &mte) < 0)
 		log_debug("no memory tagging: KVM: %s", strerrordesc_np(errno));
+	else
+		vm->mte = true;
 }
 
 /* ---- stolen time ---- */
@@ -250,7 +252,7 @@ int arch_vm_init(struct kvm *kvm)
 		return log_error(EINVAL,
 				 "option --cpus: %llu, but this host's KVM allows at most %u",
 				 (unsigned long long)cpus, kvm->cpu_max);
-	mte_enable(kvm);
+	mte_enable(kvm, vm);
 	if (kvm_check_extension(kvm, KVM_CAP_ARM_INJECT_EXT_DABT) <= 0 ||
 	    ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &nisv) < 0)
 		log_debug("accesses without a syndrome will end the VM: this host's KVM is too "

@@ -512,6 +512,10 @@ static int virtio_load_op(struct device *base, struct state_reader *reader)
 		result = device->ops->load(device, reader);
 	if (result)
 		device_reset_on_loop(device);
+	/* An interrupt may have been on its way when the state was saved: one too many does no harm. */
+	for (unsigned int i = 0; i < device->queue_count && !result; i++)
+		if (device->running && device->queues[i].enabled)
+			device->transport_ops->interrupt_queue(device, i);
 	return result;
 }
 

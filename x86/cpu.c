@@ -14,6 +14,7 @@
 #include "kvm/x86.h"
 #include "x86/cpuid.h"
 #include "x86/msr.h"
+#include "x86/state.h"
 
 #define LAPIC_LVT_LINT0		0x350
 #define LAPIC_LVT_LINT1		0x360
@@ -199,6 +200,11 @@ static int cpu_enter(struct kvm_cpu *cpu, const struct x86_entry *entry)
 	sregs_enter(&sregs, entry);
 	result = cpu_ioctl(cpu, KVM_SET_SREGS, &sregs, "KVM_SET_SREGS");
 	return result ? result : cpu_ioctl(cpu, KVM_SET_REGS, &regs, "KVM_SET_REGS");
+}
+
+void x86_cpu_loaded(struct kvm_cpu *cpu)
+{
+	cpu->arch->has_run = true;
 }
 
 int arch_cpu_reset(struct kvm_cpu *cpu)

@@ -46,6 +46,29 @@ int __must_check arch_cpu_reset(struct kvm_cpu *cpu);
  */
 int __must_check arch_cpu_handle_exit(struct kvm_cpu *cpu);
 
+/**
+ * arch_vm_save(), arch_cpu_save(), arch_clock_save() - what KVM holds of the chips, of one vCPU, and of time, as named
+ * sections; the vCPUs are parked; main thread. 0 or negative errno (said).
+ *
+ * arch_clock_save() goes with all vCPUs, and is taken next to the moment that they were parked at.
+ */
+struct state_reader;
+struct state_writer;
+int __must_check arch_vm_save(struct kvm *kvm, struct state_writer *writer);
+int __must_check arch_cpu_save(struct kvm_cpu *cpu, struct state_writer *writer);
+int __must_check arch_clock_save(struct kvm *kvm, struct state_writer *writer);
+
+/**
+ * arch_vm_load(), arch_cpu_load(), arch_clock_load() - takes over what was saved, in that order, in place of the first
+ * arch_cpu_reset(); the stream is hostile. -EINVAL for a broken one, -ENOTSUP for what this host can't do, both said.
+ *
+ * Level lines that the chip had up are down afterwards: who has a cause still raises it again when it is loaded.
+ * arch_clock_load() lets the guest's clocks go on as if it had run since then.
+ */
+int __must_check arch_vm_load(struct kvm *kvm, struct state_reader *reader);
+int __must_check arch_cpu_load(struct kvm_cpu *cpu, struct state_reader *reader);
+int __must_check arch_clock_load(struct kvm *kvm, struct state_reader *reader);
+
 /** arch_cpu_nmi() - injects an NMI; on the vCPU's thread, out of the guest */
 int __must_check arch_cpu_nmi(struct kvm_cpu *cpu);
 
