@@ -222,7 +222,7 @@ int kvm_reset(struct kvm *kvm)
 
 int kvm_run(struct kvm *kvm)
 {
-	int result = kvm_load(kvm);
+	int result = kvm->restore ? kvm->restore(kvm) : kvm_load(kvm);
 
 	if (result)
 		return result;
@@ -361,7 +361,7 @@ int kvm_create(struct kvm **kvm_out, struct config *config)
 	if (!kvm)
 		return log_errno(ENOMEM, "VM");
 	kvm->config = config;
-	kvm->dev_fd = kvm->vm_fd = kvm->ram_fd = kvm->ram_mount = -1;
+	kvm->dev_fd = kvm->vm_fd = kvm->ram_fd = kvm->ram_mount = kvm->ram_image = -1;
 	pthread_mutex_init(&kvm->pause_lock, NULL);
 	pthread_cond_init(&kvm->pause_cond, NULL);
 	pthread_mutex_init(&kvm->coalesced_lock, NULL);

@@ -25,6 +25,7 @@
 #include "kvm/guest-command.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/snapshot.h"
 #include "kvm/terminal.h"
 #include "run.h"
 
@@ -372,7 +373,7 @@ static void list_init(const struct init_item *item, void *opaque)
 }
 
 /* @words: the command that stands behind `--`; NULL: there was none, and the VM is its own man, or its init's */
-static int run_with(struct config *config, char **words)
+static int run_with(struct config *config, char **words, struct restore *restore)
 {
 	bool ours = words || config_flag(config, "systemd");
 	struct guest_command *command = NULL;
@@ -386,7 +387,7 @@ static int run_with(struct config *config, char **words)
 		guest_command_free(command);
 		return LKVM_STATUS_ERROR;
 	}
-	result = command ? guest_command_attach(command, kvm) : 0;
+	result = command ? guest_command_attach(command, kvm) : restore ? restore_attach(restore, kvm) : 0;
 	status = result < 0 ? error_status(result) : run_vm(kvm);
 	if (command && !result && atomic_load(&kvm->end) != KVM_END_NONE)
 		status = guest_command_status(command, status);
@@ -396,13 +397,30 @@ static int run_with(struct config *config, char **words)
 	return status;
 }
 
+static int run_restored(struct config *config, char **words)
+{
+	struct restore *restore = NULL;
+	int result, status;
+
+	if (words) {
+		log_error(EUSAGE, "option --restore: its guest runs already, and can't be given a command");
+		return LKVM_STATUS_USAGE;
+	}
+	result = restore_prepare(&restore, config);
+	status = result < 0 ? error_status(result) : run_with(config, NULL, restore);
+	restore_free(restore);
+	return status;
+}
+
 int run_machine(struct config *config, int operands, char **argv, char **words)
 {
 	if (take_operands(config, operands, argv) < 0 || check_name(config_string(config, "name")) < 0)
 		return LKVM_STATUS_USAGE;
+	if (config_given(config, "restore"))
+		return run_restored(config, words);
 	if (check_kernel(config) < 0)
 		return LKVM_STATUS_ERROR;
-	return run_with(config, words);
+	return run_with(config, words, NULL);
 }
 
 static int run_run(struct config *config, int argc, char **argv)

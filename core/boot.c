@@ -130,12 +130,6 @@ struct boot *boot_get(const struct kvm *kvm)
 	return kvm_get_state(kvm, &boot_key);
 }
 
-static int boot_load(struct kvm *kvm)
-{
-	struct boot *boot = boot_get(kvm);
-
-	return boot->protocol->load(kvm, boot);
-}
 
 static int kernel_open(struct boot *boot, const struct config *config)
 {
@@ -211,6 +205,28 @@ static int boot_open(struct kvm *kvm, struct boot *boot)
 	return boot->command_line ? 0 : log_errno(ENOMEM, "command line");
 }
 
+static int boot_prepare(struct kvm *kvm, struct boot *boot)
+{
+	int error = boot_open(kvm, boot);
+
+	if (!error)
+		error = protocol_choose(kvm, boot);
+	if (!error)
+		error = boot->protocol->init(kvm, boot);
+	if (error)
+		boot->protocol = NULL;
+	return error;
+}
+
+static int boot_load(struct kvm *kvm)
+{
+	struct boot *boot = boot_get(kvm);
+	/* A restored machine needs its kernel if it is ever reset, and not before. */
+	int error = boot->protocol ? 0 : boot_prepare(kvm, boot);
+
+	return error ? error : boot->protocol->load(kvm, boot);
+}
+
 static void boot_free(struct boot *boot)
 {
 	boot_file_close(&boot->initrd);
@@ -226,34 +242,26 @@ static int boot_init(struct kvm *kvm)
 
 	if (!boot)
 		return log_errno(ENOMEM, "boot");
-	error = boot_open(kvm, boot);
-	if (error < 0)
-		goto out_free;
-	error = protocol_choose(kvm, boot);
-	if (error < 0)
-		goto out_free;
-	error = boot->protocol->init(kvm, boot);
-	if (error < 0)
-		goto out_free;
-	error = kvm_set_state(kvm, &boot_key, boot);
-	if (error < 0)
-		goto out_exit;
-	boot->firmware = (struct firmware){ .name = boot->protocol->name, .load = boot_load };
+	error = kvm->restore ? 0 : boot_prepare(kvm, boot);
+	if (!error)
+		error = kvm_set_state(kvm, &boot_key, boot);
+	if (error) {
+		if (boot->protocol)
+			boot->protocol->exit(kvm, boot);
+		boot_free(boot);
+		return error;
+	}
+	boot->firmware = (struct firmware){ .name = boot->protocol ? boot->protocol->name : "kernel", .load = boot_load };
 	kvm_add_firmware(kvm, &boot->firmware);
 	return 0;
-
-out_exit:
-	boot->protocol->exit(kvm, boot);
-out_free:
-	boot_free(boot);
-	return error;
 }
 
 static void boot_exit(struct kvm *kvm)
 {
 	struct boot *boot = boot_get(kvm);
 
-	boot->protocol->exit(kvm, boot);
+	if (boot->protocol)
+		boot->protocol->exit(kvm, boot);
 	/* Taking state away can't fail: only a new key needs memory. */
 	if (kvm_set_state(kvm, &boot_key, NULL) == 0)
 		boot_free(boot);

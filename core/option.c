@@ -374,6 +374,39 @@ const char *config_item(const struct config *config, const char *name, size_t in
 	return index < value->count ? value->items[index] : NULL;
 }
 
+static const char *number_text(const struct config_value *value, char *buffer, size_t length)
+{
+	const char *unit = value->def->type == OPTION_SIZE ? "B" : "";
+
+	if (value->has_address)
+		snprintf(buffer, length, "%llu%s@%llu%s", (unsigned long long)value->number, unit,
+			 (unsigned long long)value->address, unit);
+	else
+		snprintf(buffer, length, "%llu%s", (unsigned long long)value->number, unit);
+	return buffer;
+}
+
+void config_each_given(const struct config *config, void (*each)(const struct option_def *def, const char *text, void *opaque),
+		       void *opaque)
+{
+	for (size_t i = 0; i < config->count; i++) {
+		const struct config_value *value = &config->values[i];
+		bool number = value->def->type == OPTION_UINT || value->def->type == OPTION_SIZE;
+		char text[64];
+
+		if (!value->given)
+			continue;
+		for (size_t item = 0; item < value->count; item++)
+			each(value->def, value->items[item], opaque);
+		if (value->def->type == OPTION_FLAG)
+			each(value->def, value->flag ? "true" : "false", opaque);
+		else if (number)
+			each(value->def, number_text(value, text, sizeof(text)), opaque);
+		else if (value->def->type != OPTION_LIST)
+			each(value->def, value->text ? value->text : "", opaque);
+	}
+}
+
 size_t config_split(const struct config *config)
 {
 	return config->split;

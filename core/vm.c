@@ -159,7 +159,7 @@ static int ram_open(struct kvm *kvm, uint64_t *page)
 /* Aligned for 2 MiB pages, so that KVM and the host can map it by those. */
 static int ram_map(struct kvm *kvm, uint64_t page)
 {
-	bool huge = config_given(kvm->config, "hugetlbfs");
+	bool huge = config_given(kvm->config, "hugetlbfs"), image = kvm->ram_image >= 0;
 	uint64_t align = MAX(page, RAM_ALIGN);
 	size_t size = kvm->ram_size, reserved = size + align;
 	char *area, *host;
@@ -169,8 +169,8 @@ static int ram_map(struct kvm *kvm, uint64_t page)
 		return log_errno(errno, "guest memory: no room for %zu MiB of addresses", size >> 20);
 	host = (char *)ALIGN_UP((uintptr_t)area, (uintptr_t)align);
 	/* Huge pages are reserved here: a pool that is too small is an error now, and would be a SIGBUS later. */
-	if (mmap(host, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | (huge ? 0 : MAP_NORESERVE), kvm->ram_fd,
-		 0) == MAP_FAILED) {
+	if (mmap(host, size, PROT_READ | PROT_WRITE, (image ? MAP_PRIVATE : MAP_SHARED) | MAP_FIXED | (huge ? 0 : MAP_NORESERVE),
+		 image ? kvm->ram_image : kvm->ram_fd, (off_t)(image ? kvm->ram_image_offset : 0)) == MAP_FAILED) {
 		int error = errno;
 
 		munmap(area, reserved);
@@ -202,8 +202,11 @@ static void ram_unmount(struct event_work *work)
 static int ram_allocate(struct kvm *kvm)
 {
 	uint64_t page;
-	int fd = ram_open(kvm, &page);
+	int fd;
 
+	if (kvm->ram_image >= 0)
+		return ram_map(kvm, 4096);
+	fd = ram_open(kvm, &page);
 	/* Milliseconds on a busy host: by the main loop's first round, beside the vCPUs. */
 	if (kvm->ram_mount >= 0)
 		event_work_post(&kvm->ram_unmount_work);
@@ -233,8 +236,11 @@ static int ram_add_regions(struct kvm *kvm)
 
 		region_init_ram(&kvm->ram_regions[i], "ram", (char *)kvm->ram_host + range->offset, range->size,
 				kvm->ram_fd, range->offset);
-		/* A hole in hugetlbfs gives its reservation up: the guest's next touch could be a SIGBUS. */
-		if (!config_given(kvm->config, "hugetlbfs"))
+		/*
+		 * A hole in hugetlbfs gives its reservation up: the guest's next touch could be a SIGBUS. Where RAM lies
+		 * over a file, what is given back would be that file's again.
+		 */
+		if (!config_given(kvm->config, "hugetlbfs") && kvm->ram_image < 0)
 			kvm->ram_regions[i].discard_page = (uint64_t)sysconf(_SC_PAGESIZE);
 		result = region_add(&kvm->memory, &kvm->ram_regions[i], range->base, 0);
 	}

@@ -132,6 +132,23 @@ int __must_check disk_set_limits(struct disk *disk, const struct disk_limits *li
 
 /** disks_find() - by its device's name ("virtio-blk0"), its place among all of -d ("disk0") or its serial; NULL: there is none */
 struct disk *disks_find(struct kvm *kvm, const char *name);
+
+/** struct disk_identity - one of the files that a disk is made of, as it is now */
+struct disk_identity {
+	char *path;			/* real and absolute; to be freed */
+	uint64_t bytes;
+	int64_t changed_ns;		/* when it was last written to; 0: a block device can't tell */
+	bool writable;
+	bool nameless;			/* it goes with the VM */
+};
+
+/**
+ * disk_identify() - of image @depth of the chain, 0 being the one in front; 1, 0: there is no such, or negative errno
+ * disk_sync() - all that the guest was told is written is in the files, by the disk's own loop; nothing is in flight
+ */
+int __must_check disk_identify(const struct disk *disk, unsigned int depth, struct disk_identity *identity);
+int __must_check disk_sync(struct disk *disk);
+
 /** disks_count(), disks_get() - what -d opened for a VM (disk/disks.c, dev_base_init) */
 size_t disks_count(struct kvm *kvm);
 struct disk *disks_get(struct kvm *kvm, size_t index);

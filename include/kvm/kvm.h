@@ -98,6 +98,8 @@ struct kvm {
 	int ram_mount;			/* what ram_fd was made on, until ram_unmount_work has closed it; else -1 */
 	struct event_work ram_unmount_work;
 	void *ram_host;
+	int ram_image;			/* RAM is mapped from this file, copied as it is written; -1: it begins empty */
+	uint64_t ram_image_offset;
 	struct ram_range ram[RAM_RANGES_MAX];
 	unsigned int ram_count;
 	struct region *ram_regions;	/* one a range */
@@ -116,6 +118,8 @@ struct kvm {
 	void (*power_button)(void *opaque);
 	void *power_button_opaque;
 	struct kvm_debugger *debugger;	/* NULL: none; the vCPUs read it */
+	/* set before kvm_init(), or NULL: instead of the firmware, the first start loads saved state (state/restore.c) */
+	int (*restore)(struct kvm *kvm);
 	unsigned int pause_depth;
 	bool user_paused;
 	uint64_t started_ns;

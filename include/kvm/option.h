@@ -112,6 +112,10 @@ bool config_address(const struct config *config, const char *name, uint64_t *add
 size_t config_count(const struct config *config, const char *name);		/* LIST */
 const char *config_item(const struct config *config, const char *name, size_t index);
 
+/** config_each_given() - calls @each for every value that was given, as config_set() takes it: a list's one by one, in order */
+void config_each_given(const struct config *config, void (*each)(const struct option_def *def, const char *text, void *opaque),
+		       void *opaque);
+
 /** config_split() - how many operands stood before a `--`; SIZE_MAX if there was none */
 size_t config_split(const struct config *config);
 
