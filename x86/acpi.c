@@ -14,7 +14,7 @@
 #include "kvm/x86.h"
 #include "x86/acpi.h"
 
-#define ACPI_TABLES_SIZE	(X86_MP_TABLE - X86_TABLES)
+#define ACPI_TABLES_SIZE	(X86_VMGENID - X86_TABLES)
 
 static const char acpi_key[] = "ACPI tables";
 

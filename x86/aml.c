@@ -20,9 +20,11 @@
 #define OP_SCOPE	0x10
 #define OP_BUFFER	0x11
 #define OP_PACKAGE	0x12
+#define OP_METHOD	0x14
 #define OP_DUAL_NAME	0x2e
 #define OP_EXTENDED	0x5b
 #define OP_DEVICE	0x82
+#define OP_NOTIFY	0x86
 
 #define PACKAGE_LENGTH_BYTES	4
 
@@ -145,6 +147,24 @@ size_t aml_device_begin(struct aml *aml, const char *name)
 	mark = aml_begin(aml);
 	aml_name(aml, name);
 	return mark;
+}
+
+size_t aml_method_begin(struct aml *aml, const char *name)
+{
+	size_t mark;
+
+	aml_byte(aml, OP_METHOD);
+	mark = aml_begin(aml);
+	aml_name(aml, name);
+	aml_byte(aml, 0);
+	return mark;
+}
+
+void aml_notify(struct aml *aml, const char *name, uint8_t value)
+{
+	aml_byte(aml, OP_NOTIFY);
+	aml_name(aml, name);
+	aml_integer(aml, value);
 }
 
 size_t aml_package_begin(struct aml *aml, uint8_t count)

@@ -28,6 +28,10 @@ void aml_eisaid(struct aml *aml, const char *id);
 
 size_t aml_scope_begin(struct aml *aml, const char *name);
 size_t aml_device_begin(struct aml *aml, const char *name);
+/** aml_method_begin() - without arguments; its terms follow, then aml_end() */
+size_t aml_method_begin(struct aml *aml, const char *name);
+/** aml_notify() - Notify (@name, @value) */
+void aml_notify(struct aml *aml, const char *name, uint8_t value);
 /** aml_package_begin() - of exactly @count elements */
 size_t aml_package_begin(struct aml *aml, uint8_t count);
 void aml_end(struct aml *aml, size_t mark);

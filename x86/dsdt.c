@@ -126,6 +126,34 @@ static void dsdt_board(struct kvm *kvm, struct aml *aml)
 		dsdt_isa(aml, "RTC_", "PNP0B00", 0, 0x70, 2, 8);
 }
 
+/* Linux goes by the first of its names, Windows by the second. */
+static void dsdt_generation(struct aml *aml)
+{
+	size_t device = aml_device_begin(aml, "VGEN"), package;
+
+	aml_named_string(aml, "_HID", "VMGENCTR");
+	aml_named_string(aml, "_CID", "VM_Gen_Counter");
+	aml_named_string(aml, "_DDN", "VM_Gen_Counter");
+	aml_named(aml, "ADDR");
+	package = aml_package_begin(aml, 2);
+	aml_integer(aml, X86_VMGENID);
+	aml_integer(aml, 0);
+	aml_end(aml, package);
+	aml_end(aml, device);
+}
+
+static void dsdt_events(struct aml *aml)
+{
+	size_t scope = aml_scope_begin(aml, "\\_GPE"), method;
+	char name[5];
+
+	snprintf(name, sizeof(name), "_E%02X", ACPI_GPE_VMGENID);
+	method = aml_method_begin(aml, name);
+	aml_notify(aml, "\\_SB_VGEN", 0x80);
+	aml_end(aml, method);
+	aml_end(aml, scope);
+}
+
 static void dsdt_platform(struct kvm *kvm, struct aml *aml)
 {
 	unsigned int uid = 0;
@@ -161,5 +189,9 @@ void acpi_build_dsdt(struct kvm *kvm, struct aml *aml)
 		dsdt_pci(kvm, aml);
 	dsdt_board(kvm, aml);
 	dsdt_platform(kvm, aml);
+	if (device_find(kvm, "vmgenid"))
+		dsdt_generation(aml);
 	aml_end(aml, scope);
+	if (device_find(kvm, "vmgenid"))
+		dsdt_events(aml);
 }

@@ -12,6 +12,7 @@
 #define ACPI_RESET_PORT		0x610	/* the reset register: 1 byte */
 #define ACPI_RESET_VALUE	0x01
 #define ACPI_SCI_GSI		9	/* level, active high: needs an override in the MADT */
+#define ACPI_GPE_VMGENID	5	/* the generation ID is another */
 #define ACPI_SLEEP_TYPE_S5	5	/* of \_S5 */
 
 struct kvm;

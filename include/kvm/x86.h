@@ -26,6 +26,7 @@
 #define X86_EBDA		0x9fc00ULL	/* up to 0xa0000, reserved */
 #define X86_LOW_RAM_END		0x9fc00ULL
 #define X86_TABLES		0xe0000ULL	/* ACPI; the RSDP first, since kernels look for it here */
+#define X86_VMGENID		0xf7000ULL	/* 16 bytes, alone in their page */
 #define X86_MP_TABLE		0xf8000ULL	/* the floating pointer first, likewise */
 #define X86_BIOS		0xfc000ULL	/* real-mode services, --boot=bios16 */
 #define X86_TABLES_END		0x100000ULL
