@@ -37,7 +37,7 @@ static char *absolute_path(const char *path)
 static int wait_done(struct qmp_client *client, double *paused)
 {
 	for (;;) {
-		const struct timespec pause = { .tv_nsec = POLL_MS * 1000000 };
+		const struct timespec pause = { .tv_nsec = POLL_MS * 1000000L };
 		const char *status;
 		json_t *reply;
 		bool running, good;

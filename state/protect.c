@@ -14,6 +14,7 @@
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -28,6 +29,14 @@
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW		_IO(0xAA, 0x00)
 #endif
+
+bool memory_is_shared(const struct config *config)
+{
+	for (size_t i = 0; i < config_count(config, "network"); i++)
+		if (strstr(config_item(config, "network", i), "vhost-user"))
+			return true;
+	return config_count(config, "vhost-user");
+}
 
 enum { TODO, BUSY, DONE };
 
@@ -176,8 +185,11 @@ int protect_start(struct protect **out, struct kvm *kvm, uint64_t block,
 	pthread_mutex_init(&protect->lock, NULL);
 	pthread_cond_init(&protect->saved, NULL);
 	protect->states = calloc(1, (size_t)(kvm->ram_size / block + 1));
-	/* huge pages of hugetlbfs are larger than a block; a private mapping of a file can't be protected */
-	if (kvm->ram_fd < 0 || config_given(kvm->config, "hugetlbfs"))
+	/*
+	 * huge pages of hugetlbfs are larger than a block, a private mapping of a file can't be protected, and neither can
+	 * what another process writes to by a mapping of its own
+	 */
+	if (kvm->ram_fd < 0 || config_given(kvm->config, "hugetlbfs") || memory_is_shared(kvm->config))
 		result = -EOPNOTSUPP;
 	if (!result && !protect->states)
 		result = -ENOMEM;

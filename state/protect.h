@@ -7,6 +7,9 @@
 
 #include "kvm/kvm.h"
 
+/** memory_is_shared() - whether another process has the guest's memory too (vhost-user): it has to be a shared file then */
+bool memory_is_shared(const struct config *config);
+
 struct protect;
 
 /**

@@ -4,7 +4,8 @@
  *
  * The options in the file make the machine as they did before; then, in place of a kernel and of power-on state, comes
  * what was saved. Guest memory is the file itself, mapped so that what the guest writes is its own copy: only what is
- * touched is read. With --prefault, and in huge pages of hugetlbfs, it is read at once and every checksum compared.
+ * touched is read. With --prefault, in huge pages of hugetlbfs, and where vhost-user shares it, it is read at once and every
+ * checksum compared.
  *
  * The guest may have run on from the same state elsewhere: it is told so by what the architecture has for that, and
  * mixes its random pool anew. Main thread.
@@ -17,6 +18,7 @@
 #include "kvm/log.h"
 #include "kvm/snapshot.h"
 #include "state/machine.h"
+#include "state/protect.h"
 #include "state/snapshot-file.h"
 #include "state/snapshot-info.h"
 
@@ -69,7 +71,7 @@ int restore_prepare(struct restore **out, struct config *config)
 	/* who names disks answers for them */
 	if (!result && !disks_given)
 		result = snapshot_check_disks(restore->file.info, path);
-	restore->load = config_flag(config, "prefault") || config_given(config, "hugetlbfs");
+	restore->load = config_flag(config, "prefault") || config_given(config, "hugetlbfs") || memory_is_shared(config);
 	if (result)
 		restore_free(restore);
 	else

@@ -28,7 +28,7 @@ static const char *const of_the_run[] = {
 /* They belong to the machine, and may be given anew: the same devices with something else behind them. */
 static const char *const may_differ[] = { "network", "disk", "kernel", "initrd", "on-reboot", NULL };
 /* Their text begins with a path. */
-static const char *const begin_with_path[] = { "disk", "kernel", "initrd", "9p", "fs", NULL };
+static const char *const begin_with_path[] = { "disk", "kernel", "initrd", "9p", "fs", "pmem", NULL };
 
 static bool is_one_of(const char *name, const char *const *names)
 {

@@ -237,6 +237,15 @@ static int job_start(struct snapshot *job, const char *path)
 
 /* ---- commands ---- */
 
+/* What is written to such memory is in its file alone, which goes on. */
+static bool has_writable_pmem(const struct config *config)
+{
+	for (size_t i = 0; i < config_count(config, "pmem"); i++)
+		if (!strstr(config_item(config, "pmem", i), ",ro"))
+			return true;
+	return false;
+}
+
 static int snapshot_possible(struct kvm *kvm, const struct snapshot *job, char **error)
 {
 	const char *why = NULL;
@@ -247,6 +256,8 @@ static int snapshot_possible(struct kvm *kvm, const struct snapshot *job, char *
 		why = "Another snapshot is being written";
 	else if (config_split(kvm->config) != SIZE_MAX)
 		why = "A VM that runs a command of the host's (run -- COMMAND) can't be restored without it";
+	else if (has_writable_pmem(kvm->config))
+		why = "Memory of a file (--pmem) can't be in a snapshot, unless it is read only";
 	*error = why ? strdup(why) : NULL;
 	return why ? -EBUSY : 0;
 }

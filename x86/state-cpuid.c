@@ -140,7 +140,7 @@ int state_cpuid_load(struct kvm_cpu *cpu, struct state_reader *reader)
 {
 	_cleanup_free_ struct kvm_cpuid2 *cpuid = cpuid_new(), *host = cpuid_new();
 	_cleanup_free_ le32 *words = calloc(CPUID_MAX, CPUID_WORDS * sizeof(*words));
-	size_t length, max = CPUID_MAX * CPUID_WORDS * sizeof(*words);
+	size_t length, max = CPUID_MAX * sizeof(*words) * CPUID_WORDS;
 	int result;
 
 	if (!cpuid || !host || !words)
