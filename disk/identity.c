@@ -19,6 +19,12 @@ int disk_identify(const struct disk *disk, unsigned int depth, struct disk_ident
 		disk = disk->backing;
 	if (!disk)
 		return 0;
+	/* a server's: it has a name, and no more is known of it */
+	if (disk->file->remote_ops) {
+		*identity = (struct disk_identity){ .path = strdup(disk->file->path), .bytes = disk->file->size,
+						    .writable = !disk->file->read_only };
+		return identity->path ? 1 : log_errno(ENOMEM, "disk '%s'", disk->file->path);
+	}
 	if (fstat(disk->file->fd, &status))
 		return log_errno(errno, "disk '%s'", disk->file->path);
 	*identity = (struct disk_identity){

@@ -220,8 +220,10 @@ static int file_check(const json_t *file, const char *snapshot, int64_t until_ns
 	int64_t then = json_integer_value(json_object_get(file, "changed-ns")), now;
 	struct stat status;
 
-	if (!path || *path != '/')
-		return log_error(EINVAL, "snapshot '%s': one of its disks has no file", snapshot);
+	if (!path)
+		return log_error(EINVAL, "snapshot '%s': one of its disks has no name", snapshot);
+	if (*path != '/' && !then)
+		return 0;
 	if (stat(path, &status))
 		return log_errno(errno, "snapshot '%s': its disk '%s' (say where it is now by --disk)", snapshot, path);
 	if (!S_ISREG(status.st_mode))

@@ -135,9 +135,9 @@ struct disk *disks_find(struct kvm *kvm, const char *name);
 
 /** struct disk_identity - one of the files that a disk is made of, as it is now */
 struct disk_identity {
-	char *path;			/* real and absolute; to be freed */
+	char *path;			/* real and absolute, or as a server's disk was named; to be freed */
 	uint64_t bytes;
-	int64_t changed_ns;		/* when it was last written to; 0: a block device can't tell */
+	int64_t changed_ns;		/* when it was last written to; 0: a block device or a server can't tell */
 	bool writable;
 	bool nameless;			/* it goes with the VM */
 };
