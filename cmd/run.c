@@ -375,7 +375,7 @@ static void list_init(const struct init_item *item, void *opaque)
 /* @words: the command that stands behind `--`; NULL: there was none, and the VM is its own man, or its init's */
 static int run_with(struct config *config, char **words, struct restore *restore)
 {
-	bool ours = words || config_flag(config, "systemd");
+	bool ours = words || (!restore && config_flag(config, "systemd"));
 	struct guest_command *command = NULL;
 	struct kvm *kvm;
 	int result, status;

@@ -254,7 +254,7 @@ static int snapshot_possible(struct kvm *kvm, const struct snapshot *job, char *
 		why = "The guest doesn't run";
 	else if (job->status == SNAPSHOT_RUNNING)
 		why = "Another snapshot is being written";
-	else if (config_split(kvm->config) != SIZE_MAX)
+	else if (config_split(kvm->config) != SIZE_MAX || config_flag(kvm->config, "systemd"))
 		why = "A VM that runs a command of the host's (run -- COMMAND) can't be restored without it";
 	else if (has_writable_pmem(kvm->config))
 		why = "Memory of a file (--pmem) can't be in a snapshot, unless it is read only";
