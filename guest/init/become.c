@@ -21,6 +21,14 @@ static const char unit[] =
 	"IgnoreSIGPIPE=no\n"
 	"TimeoutStopSec=5\n";
 
+/* Debian's would empty /tmp first, which is the host's, and where the command may be at home. */
+#define TMPFILES	UNITS "/systemd-tmpfiles-setup.service.d"
+
+static const char tmpfiles[] =
+	"[Service]\n"
+	"ExecStart=\n"
+	"ExecStart=systemd-tmpfiles --create --boot --exclude-prefix=/dev --exclude-prefix=/tmp --exclude-prefix=/var/tmp\n";
+
 static int create(const char *path, int mode)
 {
 	int fd = (int)sys(__NR_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
@@ -70,8 +78,6 @@ static void make_service(const struct setup *setup, int program)
 	sys(__NR_fchmodat, AT_FDCWD, SERVICE_FOLDER, 0700);
 	copy_program(program);
 	write_file(SERVICE_SETUP, 0600, setup->text, setup->length);
-	sys_mkdir("/run/systemd");
-	sys_mkdir(UNITS);
 	sys_mkdir(WANTED);
 	write_file(UNIT, 0644, unit, sizeof(unit) - 1);
 	sys(__NR_symlinkat, UNIT, AT_FDCWD, WANTED "/lkvm-command.service");
@@ -83,6 +89,10 @@ void become_init(const struct setup *setup, const char *init, int program)
 	const char *const environment[] = { "TERM=linux", NULL };
 	long result;
 
+	sys_mkdir("/run/systemd");
+	sys_mkdir(UNITS);
+	sys_mkdir(TMPFILES);
+	write_file(TMPFILES "/lkvm.conf", 0644, tmpfiles, sizeof(tmpfiles) - 1);
 	if (setup_get(setup, "arg"))
 		make_service(setup, program);
 	result = sys(__NR_execve, init, words, environment);
