@@ -137,6 +137,9 @@ static inline bool queue_all_used(unsigned int queue)
 	return ring_used_index(&driver_rings[queue]) == driver_rings[queue].next_avail;
 }
 
+/* Whether the first queue of requests had come back whole when queue_finish() last saw its own queue do so. */
+static bool requests_were_back;
+
 /* Waits for one queue alone: buffers for events stay. */
 static inline void queue_finish(unsigned int queue)
 {
@@ -147,6 +150,8 @@ static inline void queue_finish(unsigned int queue)
 		ck_assert_msg(event_now_ns() < end, "queue %u: a request is unused for 10 s", queue);
 		event_loop_poll(kvm->loop, 1);
 	}
+	atomic_thread_fence(memory_order_acquire);
+	requests_were_back = queue_all_used(2);
 	/* the loop's thread wrote it all before it says that it is idle */
 	event_loop_call(driven->loop, (void (*)(void *))(uintptr_t)driver_nothing, driven);
 }
