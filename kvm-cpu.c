@@ -413,6 +413,8 @@ int kvm_cpus_start(struct kvm *kvm)
 		if (result)
 			return log_errno(result, "vCPU %u: no thread", i);
 		cpu->started = true;
+		if (cpu->affinity && thread_pin(cpu->thread, cpu->affinity))
+			log_warn("vCPU %u: can't be kept on the CPUs of --vcpu-affinity", i);
 	}
 	return 0;
 }

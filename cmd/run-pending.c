@@ -5,16 +5,12 @@
  */
 #include "kvm/option.h"
 
-#define NETWORK "the networking issue"
 #define DAY	"the kernel developer's day issue"
 #define DISPLAY	"displays come later"
 #define DEVICES	"device assignment comes later"
 #define BIOS	"firmware and flash come later"
 
 static const struct option_def pending_options[] = {
-	{ .name = "vcpu-affinity", .type = OPTION_STRING, .argument = "CPUS",
-	  .help = "Host CPUs for the vCPUs",
-	  .pending = NETWORK },
 	{ .name = "gtk", .type = OPTION_FLAG,
 	  .help = "Display in a GTK window", .pending = DISPLAY },
 	{ .name = "sdl", .type = OPTION_FLAG,

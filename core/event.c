@@ -513,7 +513,7 @@ int event_loop_start_thread(struct event_loop *loop)
 	int error;
 
 	pthread_mutex_lock(&loop->lock);
-	error = thread_start(&loop->owner, event_loop_thread, loop, "lkvm-%.9s", loop->name);
+	error = thread_start(&loop->owner, event_loop_thread, loop, "lkvm-%.10s", loop->name);
 	loop->has_thread = !error;
 	pthread_mutex_unlock(&loop->lock);
 	if (error) {
@@ -521,4 +521,9 @@ int event_loop_start_thread(struct event_loop *loop)
 		return log_errno(error, "event loop %s", loop->name);
 	}
 	return 0;
+}
+
+int event_loop_pin(struct event_loop *loop, const cpu_set_t *cpus)
+{
+	return thread_pin(loop->owner, cpus);
 }

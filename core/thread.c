@@ -47,3 +47,8 @@ int thread_start(pthread_t *thread, void *(*function)(void *opaque), void *opaqu
 		free(start);
 	return -error;
 }
+
+int thread_pin(pthread_t thread, const cpu_set_t *cpus)
+{
+	return -pthread_setaffinity_np(thread, sizeof(*cpus), cpus);
+}

@@ -8,6 +8,8 @@
 #ifndef KVM_EVENT_H
 #define KVM_EVENT_H
 
+#include <sched.h>
+
 #include "kvm/types.h"
 
 struct event_loop;
@@ -22,6 +24,8 @@ int __must_check event_loop_run(struct event_loop *loop);
 void event_loop_stop(struct event_loop *loop);
 /** event_loop_start_thread() - runs the loop on a new thread of the loop's name (iothreads); stopped by destroy */
 int __must_check event_loop_start_thread(struct event_loop *loop);
+/** event_loop_pin() - the loop's thread, started, runs on @cpus only, as do the threads that its sources make */
+int __must_check event_loop_pin(struct event_loop *loop, const cpu_set_t *cpus);
 /** event_loop_poll() - dispatches what is ready, waiting at most @timeout_ms (-1: for ever); owner thread, tests */
 int event_loop_poll(struct event_loop *loop, int timeout_ms);
 

@@ -7,6 +7,7 @@
 
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "kvm/kvm.h"
@@ -28,6 +29,7 @@ struct kvm_cpu {
 	atomic_bool started;		/* written by the main thread */
 	bool io_pending;		/* own thread: KVM completes the last exit at the next KVM_RUN */
 	atomic_ulong requests;
+	cpu_set_t *affinity;		/* --vcpu-affinity's, or NULL; core/cpu-list.c */
 	struct kvm_cpu_arch *arch;	/* arch_cpu_init() makes it, arch_cpu_exit() frees it */
 	/* counted by the vCPU's thread, read by anyone (statistics) */
 	atomic_ulong exits;

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Lists of the host's CPUs, and which of them each vCPU may run on: --vcpu-affinity. Main thread.
+ */
+#include <string.h>
+
+#include "kvm/kvm-cpu.h"
+#include "kvm/log.h"
+#include "kvm/thread.h"
+
+/* ---- lists ---- */
+
+static bool digits(const char **text, unsigned long *value)
+{
+	const char *at = *text;
+
+	for (*value = 0; *at >= '0' && *at <= '9' && *value < CPU_SETSIZE; at++)
+		*value = *value * 10 + (unsigned long)(*at - '0');
+	if (at == *text)
+		return false;
+	*text = at;
+	return true;
+}
+
+/* One "N" or "N-M" and the comma behind it. */
+static bool list_take(const char **text, cpu_set_t *cpus)
+{
+	unsigned long first, last;
+
+	if (!digits(text, &first))
+		return false;
+	last = first;
+	if (**text == '-') {
+		++*text;
+		if (!digits(text, &last))
+			return false;
+	}
+	if (first > last || last >= CPU_SETSIZE)
+		return false;
+	for (; first <= last; first++)
+		CPU_SET(first, cpus);
+	if (**text == ',' && (*text)[1]) {
+		++*text;
+		return true;
+	}
+	return !**text;
+}
+
+/* By trying: a cpuset may leave this process fewer than there are. */
+static int list_check(const char *option, const char *text, const cpu_set_t *cpus)
+{
+	cpu_set_t before, there;
+
+	/* A host of more CPUs than a set can name: whoever is pinned will hear of it. */
+	if (sched_getaffinity(0, sizeof(before), &before))
+		return 0;
+	CPU_ZERO(&there);
+	if (!sched_setaffinity(0, sizeof(*cpus), cpus)) {
+		if (sched_getaffinity(0, sizeof(there), &there))
+			CPU_ZERO(&there);
+		if (sched_setaffinity(0, sizeof(before), &before))
+			log_warn("option --%s: this thread stays on CPUs %s", option, text);
+	}
+	for (unsigned int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, cpus) && !CPU_ISSET(cpu, &there))
+			return log_error(EUSAGE, "option --%s: '%s': this host has no CPU %u for this process", option, text, cpu);
+	return 0;
+}
+
+int cpu_list_parse(const char *option, const char *text, cpu_set_t *cpus)
+{
+	const char *at = text;
+
+	CPU_ZERO(cpus);
+	while (list_take(&at, cpus))
+		if (!*at)
+			return list_check(option, text, cpus);
+	return log_error(EUSAGE, "option --%s: '%s' is no list of CPUs (say for example 0-3,8)", option, text);
+}
+
+/* ---- vCPUs ---- */
+
+#define OPTION "vcpu-affinity"
+
+static void affinity_exit(struct kvm *kvm)
+{
+	for (unsigned int i = 0; i < kvm->cpu_count; i++) {
+		free(kvm->cpus[i]->affinity);
+		kvm->cpus[i]->affinity = NULL;
+	}
+}
+
+static int affinity_set(struct kvm_cpu *cpu, const char *text, size_t length)
+{
+	_cleanup_free_ char *list = strndup(text, length);
+
+	/* "0;;2": the one in between runs anywhere */
+	if (!length)
+		return 0;
+	cpu->affinity = malloc(sizeof(*cpu->affinity));
+	if (!list || !cpu->affinity)
+		return log_errno(ENOMEM, "option --" OPTION);
+	return cpu_list_parse(OPTION, list, cpu->affinity);
+}
+
+/* One list each, or one for all. */
+static int affinity_set_all(struct kvm *kvm, const char *list)
+{
+	bool one = !strchr(list, ';');
+	int result = 0;
+
+	for (unsigned int i = 0; i < kvm->cpu_count && !result; i++) {
+		size_t length = strcspn(list, ";");
+		bool last = !list[length];
+
+		result = affinity_set(kvm->cpus[i], list, length);
+		if (result || one)
+			continue;
+		if (last != (i + 1 == kvm->cpu_count))
+			result = log_error(EUSAGE, "option --" OPTION ": %s lists than the %u vCPUs (say one for all, or one each)",
+					   last ? "fewer" : "more", kvm->cpu_count);
+		list += length + 1;
+	}
+	return result;
+}
+
+static int affinity_init(struct kvm *kvm)
+{
+	const char *text = config_string(kvm->config, OPTION);
+	int result;
+
+	if (!text)
+		return INIT_SKIP;
+	result = affinity_set_all(kvm, text);
+	if (result)
+		affinity_exit(kvm);
+	return result;
+}
+dev_base_init(affinity_init);
+dev_base_exit(affinity_exit);
+
+static const struct option_def affinity_options[] = {
+	{ .name = OPTION, .type = OPTION_STRING, .argument = "CPUS[;CPUS...]",
+	  .help = "The host's CPUs for all vCPUs, as 0-3,8, or a list for each" },
+};
+RUN_OPTIONS(affinity_options_group, "Basic options", affinity_options);
