@@ -17,6 +17,7 @@ static const char disks_key[] = "disks";
 struct disks_item {
 	struct disk *disk;
 	struct disk_place place;
+	struct disk_device_options options;
 };
 
 struct disks {
@@ -63,6 +64,13 @@ struct disk *disks_find(struct kvm *kvm, const char *name)
 	return NULL;
 }
 
+const struct disk_device_options *disks_device_options(struct kvm *kvm, size_t index)
+{
+	struct disks *disks = kvm_get_state(kvm, disks_key);
+
+	return disks && index < disks->count ? &disks->items[index].options : NULL;
+}
+
 struct event_loop *disks_loop(struct kvm *kvm)
 {
 	struct disks *disks = kvm_get_state(kvm, disks_key);
@@ -79,16 +87,20 @@ static int disks_open_one(struct disks *disks, const char *text)
 		return result;
 	disks->items[disks->count].place = options.place;
 	result = disk_open(&disks->items[disks->count].disk, &options);
+	if (!result) {
+		disks->items[disks->count++].options = options.device;
+		options.device.iothread = NULL;
+	}
 	disk_options_free(&options);
-	if (!result)
-		disks->count++;
 	return result;
 }
 
 static void disks_close(struct disks *disks)
 {
-	while (disks->count)
+	while (disks->count) {
 		disk_close(disks->items[--disks->count].disk);
+		disk_device_options_free(&disks->items[disks->count].options);
+	}
 	event_loop_destroy(disks->loop);
 	free(disks);
 }
@@ -184,7 +196,7 @@ static int disks_init(struct kvm *kvm)
 }
 
 static const struct option_def disks_options[] = {
-	{ .name = "disk", .letter = 'd', .type = OPTION_LIST, .argument = "IMAGE|nbd://HOST/EXPORT[,ro][,direct][,cache=writeback|writethrough|none|directsync|unsafe][,aio=native|io_uring|threads][,serial=TEXT][,format=raw|qcow2][,snapshot-name=NAME][,snapshot=on][,overlay=FILE][,backing=any][,iops=N][,bps=SIZE][,if=virtio|scsi][,cdrom][,target=N[,lun=N]]",
+	{ .name = "disk", .letter = 'd', .type = OPTION_LIST, .argument = "IMAGE|nbd://HOST/EXPORT[,ro][,direct][,cache=writeback|writethrough|none|directsync|unsafe][,aio=native|io_uring|threads][,serial=TEXT][,format=raw|qcow2][,snapshot-name=NAME][,snapshot=on][,overlay=FILE][,backing=any][,iops=N][,bps=SIZE][,if=virtio|scsi][,cdrom][,target=N[,lun=N]][,queues=N][,iothread=NAME]",
 	  .help = "A disk from an image file or a block device; repeat for more; a folder is shared as the root file system" },
 };
 RUN_OPTIONS(disks_options_group, "Basic options", disks_options);

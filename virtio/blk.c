@@ -2,26 +2,20 @@
 /*
  * virtio-blk: a disk for the guest (VirtIO 1.3, 5.2).
  *
- * One queue. A kick takes all that is in the ring, submits it as one batch, and completions are pushed and
- * told in batches too; data goes between the guest's buffers and the host's file without a copy here. All on
- * the disks' event loop. A request is checked against the disk's size before it becomes host I/O, so a guest
- * can neither read past the end nor make the file grow.
+ * A kick takes what is in the queue's ring, submits it as one batch, and completions are pushed and told in
+ * batches too; data goes between the guest's buffers and the host's file without a copy here. All on the one
+ * event loop that owns the device: its queues are for the guest's CPUs, so that none waits for another's lock. A
+ * request is checked against the disk's size before it becomes host I/O, so a guest can neither read past the
+ * end nor make the file grow.
  */
-#include <linux/virtio_blk.h>
+#include "virtio/blk.h"
+
 #include <string.h>
 
-#include "kvm/disk.h"
-#include "kvm/kvm.h"
 #include "kvm/log.h"
-#include "kvm/virtio.h"
 
-#define SECTOR		512ULL
-#define QUEUE_SIZE	256
-#define DISCARD_SECTORS	(GIB(1) / SECTOR)
-
-static const char blk_key[] = "virtio-blk";
-
-struct blk;
+#define SECTOR		BLK_SECTOR
+#define TURN_MAX	1024	/* requests of one queue before others have their turn */
 
 struct blk_request {
 	struct disk_request io;
@@ -31,16 +25,6 @@ struct blk_request {
 	uint8_t *status;		/* in guest RAM, checked */
 	uint32_t written;		/* besides the status */
 	struct blk_request *next;
-};
-
-struct blk {
-	struct virtio_device device;
-	struct disk *disk;
-	struct virtio_blk_config config;	/* constant once added, but for wce */
-	_Atomic uint8_t write_back;		/* config's wce: the driver may change it */
-	struct blk_request *pool;
-	struct virtqueue *pushed;		/* has completions that the driver wasn't told of */
-	struct blk *next;
 };
 
 /*
@@ -71,7 +55,7 @@ static void blk_finish(struct blk_request *request, uint8_t status)
 
 	*request->status = status;
 	virtqueue_push(request->vq, request->req, (status == VIRTIO_BLK_S_OK ? request->written : 0) + 1);
-	blk->pushed = request->vq;
+	blk->pushed |= BIT(request->vq->index);
 	request->next = blk->pool;
 	blk->pool = request;
 }
@@ -86,14 +70,26 @@ static void blk_io_done(struct disk_request *io, int result)
 	blk_finish(request, result ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
 }
 
-static void blk_batch_done(void *opaque)
+void blk_batch_done(void *opaque)
 {
 	struct blk *blk = opaque;
-	struct virtqueue *vq = blk->pushed;
 
-	blk->pushed = NULL;
-	if (vq)
-		virtqueue_flush(vq);
+	while (blk->pushed) {
+		unsigned int queue = (unsigned int)__builtin_ctzll(blk->pushed);
+
+		blk->pushed &= blk->pushed - 1;
+		virtqueue_flush(&blk->device.queues[queue]);
+	}
+}
+
+void blk_free_requests(struct blk *blk)
+{
+	struct blk_request *request;
+
+	while ((request = blk->pool)) {
+		blk->pool = request->next;
+		free(request);
+	}
 }
 
 /* Takes the last writable byte for the status, off the segments. NULL if there is none. */
@@ -187,7 +183,7 @@ static uint8_t blk_discard(struct blk_request *request, bool zeroes)
 	flags = le32toh(range.flags);
 	if (flags & ~(zeroes ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0U))
 		return VIRTIO_BLK_S_UNSUPP;
-	if (info->read_only || length > DISCARD_SECTORS * SECTOR || !blk_range_ok(request->blk, sector, length))
+	if (info->read_only || length > BLK_DISCARD_SECTORS * SECTOR || !blk_range_ok(request->blk, sector, length))
 		return VIRTIO_BLK_S_IOERR;
 	if (!length)
 		return VIRTIO_BLK_S_OK;
@@ -267,183 +263,23 @@ static int blk_handle(struct virtio_device *device, struct virtqueue *vq, struct
 	return 1;
 }
 
-static void blk_handle_queue(struct virtio_device *device, struct virtqueue *vq)
+void blk_handle_queue(struct virtio_device *device, struct virtqueue *vq)
 {
 	struct blk *blk = container_of(device, struct blk, device);
+	unsigned int left = TURN_MAX;
 	struct virtio_request *req;
 	int popped;
 
 	do {
 		virtqueue_disable_kick(vq);
-		while ((popped = virtqueue_pop(vq, &req)) > 0 && blk_handle(device, vq, req))
-			;
+		while ((popped = left ? virtqueue_pop(vq, &req) : 0) > 0 && blk_handle(device, vq, req))
+			left--;
 		disk_submit(blk->disk);
 		blk_batch_done(blk);
+		/* A driver that never pauses must not have the loop for itself. */
+		if (!left) {
+			virtio_notify(device, vq->index);
+			return;
+		}
 	} while (!popped && virtqueue_enable_kick(vq));
 }
-
-/* ---- the device ---- */
-
-static void blk_config_read(struct virtio_device *device, size_t offset, void *buffer, size_t size)
-{
-	const struct blk *blk = container_of(device, struct blk, device);
-	struct virtio_blk_config config = blk->config;
-
-	config.wce = atomic_load(&blk->write_back);
-	memcpy(buffer, (char *)&config + offset, size);
-}
-
-static void blk_config_write(struct virtio_device *device, size_t offset, const void *buffer, size_t size)
-{
-	struct blk *blk = container_of(device, struct blk, device);
-	size_t wce = offsetof(struct virtio_blk_config, wce);
-
-	if (virtio_has_feature(device, VIRTIO_BLK_F_CONFIG_WCE) && offset <= wce && wce - offset < size)
-		atomic_store(&blk->write_back, !!((const uint8_t *)buffer)[wce - offset]);
-}
-
-/* 5.2.5.2: without a flush there is nothing to write back by. */
-static int blk_start(struct virtio_device *device)
-{
-	if (!virtio_has_feature(device, VIRTIO_BLK_F_FLUSH))
-		atomic_store(&container_of(device, struct blk, device)->write_back, 0);
-	return 0;
-}
-
-static void blk_reset(struct virtio_device *device)
-{
-	struct blk *blk = container_of(device, struct blk, device);
-	struct blk_request *request;
-
-	disk_drain(blk->disk);
-	while ((request = blk->pool)) {
-		blk->pool = request->next;
-		free(request);
-	}
-	atomic_store(&blk->write_back, !disk_info(blk->disk)->write_through);
-}
-
-static int blk_quiesce(struct virtio_device *device)
-{
-	disk_drain(container_of(device, struct blk, device)->disk);
-	return 0;
-}
-
-static const struct state_field blk_fields[] = {
-	STATE_U8_MAX(struct blk, write_back, 1),
-};
-STATE_TABLE(blk_table, "virtio-blk", 1, blk_fields);
-
-static void blk_save(struct virtio_device *device, struct state_writer *writer)
-{
-	state_save(writer, &blk_table, container_of(device, struct blk, device));
-}
-
-static int blk_load(struct virtio_device *device, struct state_reader *reader)
-{
-	return state_load(reader, &blk_table, container_of(device, struct blk, device));
-}
-
-static const struct virtio_device_ops blk_ops = {
-	.name		= "virtio-blk",
-	.id		= VIRTIO_ID_BLOCK,
-	.class_code	= 0x010000,
-	.queues		= 1,
-	.queue_size	= QUEUE_SIZE,
-	.config_size	= sizeof(struct virtio_blk_config),
-	.handle_queue	= blk_handle_queue,
-	.config_read	= blk_config_read,
-	.config_write	= blk_config_write,
-	.start		= blk_start,
-	.reset		= blk_reset,
-	.quiesce	= blk_quiesce,
-	.save		= blk_save,
-	.load		= blk_load,
-};
-
-static void blk_fill_config(struct blk *blk, const struct disk_info *info)
-{
-	struct virtio_blk_config *config = &blk->config;
-
-	config->capacity = htole64(info->size / SECTOR);
-	config->seg_max = htole32(QUEUE_SIZE - 2);
-	config->blk_size = htole32(info->block_size);
-	config->physical_block_exp = (uint8_t)__builtin_ctz(MAX(info->physical_block_size / info->block_size, 1U));
-	config->min_io_size = htole16(1);
-	config->max_discard_sectors = htole32(DISCARD_SECTORS);
-	config->max_discard_seg = htole32(1);
-	config->discard_sector_alignment = htole32(MAX(info->physical_block_size, 4096U) / (uint32_t)SECTOR);
-	config->max_write_zeroes_sectors = htole32(DISCARD_SECTORS);
-	config->max_write_zeroes_seg = htole32(1);
-	config->write_zeroes_may_unmap = 1;
-	atomic_store(&blk->write_back, !info->write_through);
-	blk->device.features_offered = BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_TOPOLOGY) |
-				       BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_CONFIG_WCE) | (info->read_only ? BIT(VIRTIO_BLK_F_RO) : 0) |
-				       (info->discard ? BIT(VIRTIO_BLK_F_DISCARD) : 0) |
-				       (info->write_zeroes ? BIT(VIRTIO_BLK_F_WRITE_ZEROES) : 0);
-}
-
-static int blk_add(struct kvm *kvm, size_t index, struct blk **out)
-{
-	struct blk *blk = calloc(1, sizeof(*blk));
-	int result;
-
-	if (!blk)
-		return log_errno(ENOMEM, "virtio-blk");
-	blk->disk = disks_get(kvm, index);
-	blk->device.loop = disks_loop(kvm);
-	blk_fill_config(blk, disk_info(blk->disk));
-	result = disk_attach(blk->disk, blk->device.loop, blk_batch_done, blk);
-	if (!result) {
-		result = virtio_device_add(kvm, &blk->device, &blk_ops, "virtio-blk%zu", index);
-		if (result)
-			disk_detach(blk->disk);
-	}
-	if (result)
-		free(blk);
-	else
-		*out = blk;
-	return result;
-}
-
-static void blk_free_all(struct blk *blk)
-{
-	for (struct blk *next; blk; blk = next) {
-		next = blk->next;
-		virtio_device_del(&blk->device);
-		disk_detach(blk->disk);
-		free(blk);
-	}
-}
-
-static void blk_exit(struct kvm *kvm)
-{
-	struct blk *first = kvm_get_state(kvm, blk_key);
-
-	/* Taking state away can't fail: only a new key needs memory. */
-	if (!kvm_set_state(kvm, blk_key, NULL))
-		blk_free_all(first);
-}
-
-static int blk_init(struct kvm *kvm)
-{
-	struct blk *first = NULL, **at = &first;
-	int result = 0;
-
-	for (size_t i = 0; i < disks_count(kvm) && !result; i++) {
-		if (disks_place(kvm, i)->scsi)
-			continue;
-		result = blk_add(kvm, i, at);
-		if (!result)
-			at = &(*at)->next;
-	}
-	if (!result && !first)
-		return INIT_SKIP;
-	if (!result)
-		result = kvm_set_state(kvm, blk_key, first);
-	if (result)
-		blk_free_all(first);
-	return result;
-}
-virtio_dev_init(blk_init);
-virtio_dev_exit(blk_exit);

@@ -18,6 +18,7 @@ struct disk_aio_ops;
 struct disk_engine;
 struct disk_file;
 struct disk_request;
+struct keyval;
 struct kvm;
 
 enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_WRITE_ZEROES };
@@ -76,7 +77,20 @@ struct disk_place {
 	int target, lun;		/* there; @target -1: the next that is free */
 };
 
-/** struct disk_options - one -d argument: "image[,ro][,direct][,cache=C][,aio=A][,serial=S][,format=F][,snapshot-name=N][,backing=any][,if=I]..." */
+/** struct disk_device_options - what -d says of the guest's device */
+struct disk_device_options {
+	unsigned int queues;		/* 0: one a vCPU */
+	char *iothread;			/* NULL: the loop that disks share */
+	uint32_t physical_block_size, min_io_size, opt_io_size;	/* bytes; 0: as the image says */
+};
+
+int __must_check disk_device_options_fill(struct disk_device_options *options, struct keyval *keyval);
+void disk_device_options_free(struct disk_device_options *options);
+
+/**
+ * struct disk_options - one -d argument: "image[,ro][,direct][,cache=C][,aio=A][,serial=S][,format=F][,snapshot-name=N][,backing=any]
+ * [,if=I][,KEY=VALUE of the device...]"
+ */
 struct disk_options {
 	struct disk_place place;
 	char *path;
@@ -91,6 +105,7 @@ struct disk_options {
 	bool throw_away;		/* what is written goes with the disk */
 	char *overlay;			/* what is written goes to this image, which is made if need be; or NULL */
 	bool backing_any;		/* an image whose format was probed may refer to files in other folders */
+	struct disk_device_options device;
 	/* of tools (kvm/image.h), not of -d */
 	bool alone;			/* leaves out what lies behind the image: its clusters there are holes */
 	bool repair;			/* a disk that is read only on a file that is not */
@@ -157,6 +172,8 @@ const struct disk_place *disks_place(struct kvm *kvm, size_t index);
 /** disks_root() - the kernel's parameters for the first virtio or else SCSI disk as its root; NULL without one */
 struct config;
 const char *disks_root(const struct config *config);
+/** disks_device_options() - what that -d says of the device; lives as long as the disk */
+const struct disk_device_options *disks_device_options(struct kvm *kvm, size_t index);
 /** disks_loop() - the event loop that disks' devices share: a thread of its own, since page cache reads may block */
 struct event_loop *disks_loop(struct kvm *kvm);
 

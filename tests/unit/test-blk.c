@@ -1,60 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* virtio/blk.c with a real image behind it: what drivers ask for, and what hostile ones try. */
-#include "tests/unit/board.h"
-
-#include <fcntl.h>
-#include <linux/virtio_blk.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "disk/engine.h"
-#include "disk/file.h"
-#include "kvm/disk.h"
-#include "tests/unit/virtio-driver.h"
-
-#define SECTORS		4096u
-#define HEADER		(RAM_BASE + 0x10000)
-#define STATUS		(RAM_BASE + 0x10100)
-#define DATA		(RAM_BASE + 0x20000)
-#define UNTOUCHED	0xee
-
-static struct kvm *kvm;
-static char image[64];
-
-static uint8_t pattern_byte(uint64_t at)
-{
-	return (uint8_t)(at * 5 + (at >> 9) * 11 + 3);
-}
-
-static void image_make(void)
-{
-	uint8_t *bytes = malloc(SECTORS * 512);
-	int fd;
-
-	strcpy(image, "/tmp/lkvm-test-blk-XXXXXX");
-	fd = mkstemp(image);
-	ck_assert_int_ge(fd, 0);
-	for (unsigned int i = 0; i < SECTORS * 512; i++)
-		bytes[i] = pattern_byte(i);
-	ck_assert_int_eq(write(fd, bytes, SECTORS * 512), SECTORS * 512);
-	close(fd);
-	free(bytes);
-}
-
-static void machine(const char *options)
-{
-	char text[128];
-
-	log_set_sink(board_hush);
-	image_make();
-	kvm = driver_machine();
-	snprintf(text, sizeof(text), "%s%s", image, options);
-	ck_assert_int_eq(config_set(kvm->config, "disk", text), 0);
-	board_add(kvm, "disks_init");
-	board_add(kvm, "blk_init");
-	driver_start(0, 1);
-}
+#include "tests/unit/blk-driver.h"
 
 static void setup(void)
 {
@@ -79,69 +25,6 @@ static void setup_through(void)
 static void setup_unsafe(void)
 {
 	machine(",cache=unsafe");
-}
-
-static void teardown(void)
-{
-	struct stat status;
-
-	/* Whatever was asked for: no guest makes the file grow. */
-	ck_assert_int_eq(stat(image, &status), 0);
-	ck_assert_int_eq(status.st_size, SECTORS * 512);
-	board_destroy(kvm);
-	guest_ram_remove(&driver_ram);
-	unlink(image);
-	log_set_sink(NULL);
-}
-
-static uint8_t file_byte(uint64_t at)
-{
-	int fd = open(image, O_RDONLY | O_CLOEXEC);
-	uint8_t value = 0;
-
-	ck_assert_int_eq(pread(fd, &value, 1, (off_t)at), 1);
-	close(fd);
-	return value;
-}
-
-static void put_header(uint32_t type, uint64_t sector)
-{
-	struct virtio_blk_outhdr header = { .type = htole32(type), .sector = htole64(sector) };
-	uint8_t untouched = UNTOUCHED;
-
-	guest_poke(&driver_ram, HEADER, &header, sizeof(header));
-	guest_poke(&driver_ram, STATUS, &untouched, 1);
-}
-
-/* A request as drivers make it: header, data, status. Returns the status. */
-static uint8_t ask(uint32_t type, uint64_t sector, uint32_t length, bool writable)
-{
-	const struct driver_buffer buffers[] = {
-		{ HEADER, sizeof(struct virtio_blk_outhdr), false }, { DATA, length, writable }, { STATUS, 1, true },
-	};
-	const struct driver_buffer bare[] = { buffers[0], buffers[2] };
-
-	put_header(type, sector);
-	driver_offer(0, 0, length ? buffers : bare, length ? 3 : 2);
-	driver_finish(kvm, 0);
-	return driver_peek(STATUS);
-}
-
-static void fill_data(uint8_t with, size_t length)
-{
-	uint8_t *bytes = malloc(length);
-
-	memset(bytes, with, length);
-	guest_poke(&driver_ram, DATA, bytes, length);
-	free(bytes);
-}
-
-static uint8_t ask_range(uint32_t type, uint64_t sector, uint32_t sectors, uint32_t flags)
-{
-	struct virtio_blk_discard_write_zeroes range = { htole64(sector), htole32(sectors), htole32(flags) };
-
-	guest_poke(&driver_ram, DATA, &range, sizeof(range));
-	return ask(type, 0, sizeof(range), false);
 }
 
 /* ---- as drivers do ---- */

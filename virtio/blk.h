@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Between virtio/blk.c (requests) and virtio/blk-device.c (configuration, life, saved state). */
+#ifndef VIRTIO_BLK_H
+#define VIRTIO_BLK_H
+
+#include <linux/virtio_blk.h>
+
+#include "kvm/disk.h"
+#include "kvm/virtio.h"
+
+#define BLK_SECTOR		512ULL
+#define BLK_QUEUE_SIZE		256
+#define BLK_DISCARD_SECTORS	(GIB(1) / BLK_SECTOR)
+
+struct blk_request;
+
+/* Owned by its loop, but for what is atomic or constant: all queues are served there. */
+struct blk {
+	struct virtio_device device;
+	struct disk *disk;
+	struct virtio_blk_config config;	/* constant once added, but for wce */
+	_Atomic uint8_t write_back;		/* config's wce: the driver may change it */
+	struct blk_request *pool;
+	uint64_t pushed;			/* queues with completions that the driver wasn't told of */
+	struct blk *next;
+};
+_Static_assert(VIRTIO_QUEUES_MAX <= 64, "a bit for each queue");
+
+/** blk_handle_queue() - the device's handle_queue */
+void blk_handle_queue(struct virtio_device *device, struct virtqueue *vq);
+/** blk_batch_done() - tells the driver of what was completed; behind each batch */
+void blk_batch_done(void *opaque);
+/** blk_free_requests() - gives back what no request in flight needs */
+void blk_free_requests(struct blk *blk);
+
+#endif
