@@ -176,11 +176,23 @@ int kvm_user_pause(struct kvm *kvm)
 	return 0;
 }
 
+int kvm_error_pause(struct kvm *kvm)
+{
+	int result;
+
+	if (kvm->user_paused)
+		return 0;
+	kvm->io_error = true;
+	result = kvm_user_pause(kvm);
+	kvm->io_error = !result;
+	return result;
+}
+
 int kvm_user_resume(struct kvm *kvm)
 {
 	if (!kvm->user_paused)
 		return 0;
-	kvm->user_paused = false;
+	kvm->user_paused = kvm->io_error = false;
 	kvm_resume(kvm);
 	kvm_notify(kvm, "RESUME");
 	return 0;

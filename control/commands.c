@@ -38,7 +38,7 @@ static const char *status_name(const struct kvm *kvm)
 		return "shutdown";
 	switch (atomic_load(&kvm->state)) {
 	case KVM_RUNNING:	return "running";
-	case KVM_PAUSED:	return "paused";
+	case KVM_PAUSED:	return kvm->io_error ? "io-error" : "paused";
 	case KVM_STOPPED:	break;
 	}
 	return "prelaunch";

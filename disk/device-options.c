@@ -12,6 +12,25 @@
 #define BLOCK_SIZE_MAX	MIB(1)
 #define IO_SIZE_MAX	MIB(16)
 
+static const struct { const char *name; enum disk_policy policy; } policies[] = {
+	{ "report", DISK_REPORT }, { "ignore", DISK_IGNORE }, { "stop", DISK_STOP }, { "enospc", DISK_STOP_ENOSPC },
+};
+
+static int set_policy(struct keyval *keyval, const char *key, bool write, enum disk_policy *policy)
+{
+	const char *text = keyval_get(keyval, key);
+
+	if (!text)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
+		if (strcmp(policies[i].name, text) || (policies[i].policy == DISK_STOP_ENOSPC && !write))
+			continue;
+		*policy = policies[i].policy;
+		return 0;
+	}
+	return log_error(EUSAGE, "--disk: %s=%s is not known (say report, stop%s or ignore)", key, text, write ? ", enospc" : "");
+}
+
 static int set_queues(struct keyval *keyval, unsigned int *queues)
 {
 	const char *text = keyval_get(keyval, "queues");
@@ -43,6 +62,11 @@ int disk_device_options_fill(struct disk_device_options *options, struct keyval 
 	const char *iothread = keyval_get(keyval, "iothread");
 	int result = set_queues(keyval, &options->queues);
 
+	options->write_error = DISK_STOP_ENOSPC;
+	if (!result)
+		result = set_policy(keyval, "rerror", false, &options->read_error);
+	if (!result)
+		result = set_policy(keyval, "werror", true, &options->write_error);
 	if (!result)
 		result = set_size(keyval, "physical-block-size", BLOCK_SIZE_MAX, &options->physical_block_size);
 	if (!result)

@@ -131,6 +131,7 @@ int disk_open_chained(struct disk **out, const struct disk_options *options, con
 	disk->backing_any = options->backing_any;
 	disk->alone = options->alone;
 	disk->queued_tail = &disk->queued;
+	disk->errors.kept_tail = &disk->errors.kept;
 	result = disk_throttle_set(disk, &options->limits);
 	if (!result)
 		result = disk_open_file(disk, options);

@@ -196,7 +196,7 @@ static int disks_init(struct kvm *kvm)
 }
 
 static const struct option_def disks_options[] = {
-	{ .name = "disk", .letter = 'd', .type = OPTION_LIST, .argument = "IMAGE|nbd://HOST/EXPORT[,ro][,direct][,cache=writeback|writethrough|none|directsync|unsafe][,aio=native|io_uring|threads][,serial=TEXT][,format=raw|qcow2][,snapshot-name=NAME][,snapshot=on][,overlay=FILE][,backing=any][,iops=N][,bps=SIZE][,if=virtio|scsi][,cdrom][,target=N[,lun=N]][,queues=N][,iothread=NAME]",
+	{ .name = "disk", .letter = 'd', .type = OPTION_LIST, .argument = "IMAGE|nbd://HOST/EXPORT[,ro][,direct][,cache=writeback|writethrough|none|directsync|unsafe][,aio=native|io_uring|threads][,serial=TEXT][,format=raw|qcow2][,snapshot-name=NAME][,snapshot=on][,overlay=FILE][,backing=any][,iops=N][,bps=SIZE][,if=virtio|scsi][,cdrom][,target=N[,lun=N]][,queues=N][,iothread=NAME][,rerror=POLICY][,werror=POLICY]",
 	  .help = "A disk from an image file or a block device; repeat for more; a folder is shared as the root file system" },
 };
 RUN_OPTIONS(disks_options_group, "Basic options", disks_options);

@@ -7,6 +7,8 @@
 #ifndef DISK_ENGINE_H
 #define DISK_ENGINE_H
 
+#include <stdatomic.h>
+
 #include "kvm/disk.h"
 #include "kvm/image.h"
 
@@ -35,6 +37,15 @@ struct disk_engine {
 	bool ended;			/* some failed on their way: the device wasn't told of the batch's end yet */
 };
 
+struct disk_errors {
+	/* owned by the loop: failed requests that wait for the VM to go on */
+	struct disk_request *kept, **kept_tail;
+	/* from the loop to the main thread */
+	atomic_uint kept_count;
+	_Atomic uint32_t last;
+	struct event_work tell;
+};
+
 struct disk {
 	struct disk_file *file;
 	struct disk_info info;
@@ -57,6 +68,9 @@ struct disk {
 
 	struct disk_engine *engine;	/* &own_engine, or that of the disk which this one lies behind */
 	struct disk_engine own_engine;
+
+	struct disk_owner *owner;	/* constant while a guest runs */
+	struct disk_errors errors;
 
 	/* owned by the loop */
 	struct disk_request *queued, **queued_tail;

@@ -176,7 +176,7 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 		result = option_copy(&options->path, keyval->first);
 	return result ? result : keyval_done(keyval, "disk", "ro, direct, cache=, aio=, serial=, format=, snapshot-name=, snapshot=, overlay=, backing=any, "
 					      "if=, cdrom, media=, target=, lun=, "
-					      "iops=, bps= with _rd, _wr, _max, _max_length, iops_size=; of virtio disks queues=, iothread=, "
+					      "iops=, bps= with _rd, _wr, _max, _max_length, iops_size=; of virtio disks queues=, iothread=, rerror=, werror=, "
 					      "physical-block-size=, min-io-size=, opt-io-size=");
 }
 

@@ -48,7 +48,7 @@ static void blk_reset(struct virtio_device *device)
 	struct blk *blk = container_of(device, struct blk, device);
 
 	disk_drain(blk->disk);
-	blk_free_requests(blk);
+	blk_drop_requests(blk);
 	atomic_store(&blk->write_back, !disk_info(blk->disk)->write_through);
 }
 
@@ -58,6 +58,11 @@ static int blk_quiesce(struct virtio_device *device)
 	return 0;
 }
 
+static void blk_resume(struct virtio_device *device)
+{
+	blk_resume_requests(container_of(device, struct blk, device));
+}
+
 /* ---- saved state ---- */
 
 static const struct state_field blk_fields[] = {
@@ -65,14 +70,49 @@ static const struct state_field blk_fields[] = {
 };
 STATE_TABLE(blk_table, "virtio-blk", 1, blk_fields);
 
+#define WAITING_SECTION	"virtio-blk waiting"
+
+/* A request that failed is in its ring still: where it begins is all there is to save of it. */
 static void blk_save(struct virtio_device *device, struct state_writer *writer)
 {
-	state_save(writer, &blk_table, container_of(device, struct blk, device));
+	struct blk *blk = container_of(device, struct blk, device);
+	size_t count = blk_waiting(blk, NULL, 0);
+	_cleanup_free_ struct blk_waiting *waiting = calloc(MAX(count, (size_t)1), sizeof(*waiting));
+
+	state_save(writer, &blk_table, blk);
+	if (!waiting) {
+		writer->error = -ENOMEM;
+		return;
+	}
+	blk_waiting(blk, waiting, count);
+	state_save_blob(writer, WAITING_SECTION, waiting, count * sizeof(*waiting));
+}
+
+static int blk_load_waiting(struct blk *blk, struct state_reader *reader)
+{
+	size_t max = blk->device.queue_count * (size_t)BLK_QUEUE_SIZE * sizeof(struct blk_waiting), length;
+	_cleanup_free_ struct blk_waiting *waiting = malloc(max);
+	int result = waiting ? state_load_blob(reader, WAITING_SECTION, waiting, max, &length) : -ENOMEM;
+
+	if (result)
+		return result;
+	for (size_t i = 0; i < length / sizeof(*waiting); i++)
+		if (le16_get(waiting[i].queue) >= blk->device.queue_count)
+			return log_error(EINVAL, "saved state: %s: a request of a queue that isn't there", blk->device.device.name);
+	if (length % sizeof(*waiting))
+		return log_error(EINVAL, "saved state: %s: part of a request that waits", blk->device.device.name);
+	blk->waiting_count = length / sizeof(*waiting);
+	if (length)
+		blk->waiting = take_pointer(&waiting);
+	return 0;
 }
 
 static int blk_load(struct virtio_device *device, struct state_reader *reader)
 {
-	return state_load(reader, &blk_table, container_of(device, struct blk, device));
+	struct blk *blk = container_of(device, struct blk, device);
+	int result = state_load(reader, &blk_table, blk);
+
+	return result ? result : blk_load_waiting(blk, reader);
 }
 
 /* ---- the devices of a VM ---- */
@@ -90,6 +130,7 @@ static const struct virtio_device_ops blk_ops = {
 	.start		= blk_start,
 	.reset		= blk_reset,
 	.quiesce	= blk_quiesce,
+	.resume		= blk_resume,
 	.save		= blk_save,
 	.load		= blk_load,
 };
@@ -138,6 +179,7 @@ static int blk_prepare(struct kvm *kvm, size_t index, struct blk *blk)
 	blk->device.loop = disks_loop(kvm);
 	blk->device.queue_count = options->queues ? options->queues : MIN(MAX(kvm->cpu_count, 1U), (unsigned int)VIRTIO_QUEUES_MAX);
 	blk_fill_config(blk, disk_info(blk->disk), options);
+	blk->owner = (struct disk_owner){ .kvm = kvm, .read_error = options->read_error, .write_error = options->write_error };
 	return iothread_loop(kvm, "disk", options->iothread, &blk->device.loop);
 }
 
@@ -156,11 +198,14 @@ static int blk_add(struct kvm *kvm, size_t index, struct blk **out)
 		if (result)
 			disk_detach(blk->disk);
 	}
-	if (result)
+	if (result) {
 		free(blk);
-	else
-		*out = blk;
-	return result;
+		return result;
+	}
+	blk->owner.name = blk->device.device.name;
+	disk_set_owner(blk->disk, &blk->owner);
+	*out = blk;
+	return 0;
 }
 
 static void blk_free_all(struct blk *blk)
@@ -168,6 +213,7 @@ static void blk_free_all(struct blk *blk)
 	for (struct blk *next; blk; blk = next) {
 		next = blk->next;
 		virtio_device_del(&blk->device);
+		disk_set_owner(blk->disk, NULL);
 		disk_detach(blk->disk);
 		free(blk);
 	}

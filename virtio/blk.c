@@ -63,11 +63,15 @@ static void blk_finish(struct blk_request *request, uint8_t status)
 static void blk_io_done(struct disk_request *io, int result)
 {
 	struct blk_request *request = container_of(io, struct blk_request, io);
+	enum disk_policy policy = DISK_IGNORE;
 
-	if (result)
+	if (result) {
 		log_guest(&request->blk->device.log_limit, "%s: host I/O at %llu failed: %s", request->blk->device.device.name,
 			  (unsigned long long)io->offset, strerrordesc_np(-result));
-	blk_finish(request, result ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
+		policy = disk_failed(request->blk->disk, io, result);
+	}
+	if (policy != DISK_STOP)
+		blk_finish(request, policy == DISK_IGNORE ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
 }
 
 void blk_batch_done(void *opaque)
@@ -79,16 +83,6 @@ void blk_batch_done(void *opaque)
 
 		blk->pushed &= blk->pushed - 1;
 		virtqueue_flush(&blk->device.queues[queue]);
-	}
-}
-
-void blk_free_requests(struct blk *blk)
-{
-	struct blk_request *request;
-
-	while ((request = blk->pool)) {
-		blk->pool = request->next;
-		free(request);
 	}
 }
 
@@ -233,17 +227,11 @@ static uint8_t blk_execute(struct blk_request *request, const struct virtio_blk_
 	}
 }
 
-static int blk_handle(struct virtio_device *device, struct virtqueue *vq, struct virtio_request *req)
+static void blk_handle(struct blk *blk, struct blk_request *request, struct virtqueue *vq, struct virtio_request *req)
 {
-	struct blk *blk = container_of(device, struct blk, device);
 	struct virtio_blk_outhdr header;
-	struct blk_request *request = blk_take(blk);
 	uint8_t status;
 
-	if (!request) {
-		virtqueue_unpop(vq, req);
-		return 0;
-	}
 	request->blk = blk;
 	request->vq = vq;
 	request->req = req;
@@ -255,11 +243,28 @@ static int blk_handle(struct virtio_device *device, struct virtqueue *vq, struct
 		blk->pool = request;
 		virtqueue_push(vq, req, 0);
 		virtqueue_fail(vq, "a block request without header or status");
-		return 1;
+		return;
 	}
 	status = blk_execute(request, &header);
 	if (status != UINT8_MAX)
 		blk_finish(request, status);
+}
+
+/* Returns what virtqueue_pop() did, or -ENOMEM. */
+static int blk_handle_next(struct blk *blk, struct virtqueue *vq)
+{
+	struct blk_request *request;
+	struct virtio_request *req;
+	int popped = virtqueue_pop(vq, &req);
+
+	if (popped <= 0)
+		return popped;
+	request = blk_take(blk);
+	if (!request) {
+		virtqueue_unpop(vq, req);
+		return -ENOMEM;
+	}
+	blk_handle(blk, request, vq, req);
 	return 1;
 }
 
@@ -267,12 +272,11 @@ void blk_handle_queue(struct virtio_device *device, struct virtqueue *vq)
 {
 	struct blk *blk = container_of(device, struct blk, device);
 	unsigned int left = TURN_MAX;
-	struct virtio_request *req;
 	int popped;
 
 	do {
 		virtqueue_disable_kick(vq);
-		while ((popped = left ? virtqueue_pop(vq, &req) : 0) > 0 && blk_handle(device, vq, req))
+		while ((popped = left ? blk_handle_next(blk, vq) : 0) > 0)
 			left--;
 		disk_submit(blk->disk);
 		blk_batch_done(blk);
@@ -282,4 +286,75 @@ void blk_handle_queue(struct virtio_device *device, struct virtqueue *vq)
 			return;
 		}
 	} while (!popped && virtqueue_enable_kick(vq));
+}
+
+/* ---- requests that wait for the VM to go on ---- */
+
+size_t blk_waiting(const struct blk *blk, struct blk_waiting *waiting, size_t max)
+{
+	size_t count = 0;
+
+	for (struct disk_request *io = disk_kept(blk->disk); io; io = io->next, count++) {
+		const struct blk_request *request = container_of(io, struct blk_request, io);
+
+		if (count < max)
+			waiting[count] = (struct blk_waiting){ le16_of((uint16_t)request->vq->index), le16_of(request->req->head) };
+	}
+	for (size_t i = 0; i < blk->waiting_count; i++, count++)
+		if (count < max)
+			waiting[count] = blk->waiting[i];
+	return count;
+}
+
+static void blk_forget_waiting(struct blk *blk)
+{
+	free(blk->waiting);
+	blk->waiting = NULL;
+	blk->waiting_count = 0;
+}
+
+static void blk_retake(struct blk *blk, const struct blk_waiting *waiting)
+{
+	struct virtqueue *vq = &blk->device.queues[le16_get(waiting->queue)];
+	struct blk_request *request = blk_take(blk);
+	struct virtio_request *req;
+	int result = request ? virtqueue_retake(vq, le16_get(waiting->head), &req) : -ENOMEM;
+
+	if (!result) {
+		blk_handle(blk, request, vq, req);
+		return;
+	}
+	if (request) {
+		request->next = blk->pool;
+		blk->pool = request;
+	}
+	if (result == -ENOMEM)
+		virtqueue_fail(vq, "no memory for a request that was saved");
+}
+
+void blk_resume_requests(struct blk *blk)
+{
+	for (size_t i = 0; i < blk->waiting_count; i++)
+		blk_retake(blk, &blk->waiting[i]);
+	blk_forget_waiting(blk);
+	disk_retry(blk->disk);
+	blk_batch_done(blk);
+}
+
+void blk_drop_requests(struct blk *blk)
+{
+	struct blk_request *request;
+	struct disk_request *io;
+
+	blk_forget_waiting(blk);
+	while ((io = disk_take_kept(blk->disk))) {
+		request = container_of(io, struct blk_request, io);
+		virtqueue_unpop(request->vq, request->req);
+		request->next = blk->pool;
+		blk->pool = request;
+	}
+	while ((request = blk->pool)) {
+		blk->pool = request->next;
+		free(request);
+	}
 }

@@ -268,9 +268,33 @@ uint16_t virtqueue_waiting(const struct virtqueue *vq)
 	return vq->avail_host ? (uint16_t)(avail_index(vq) - vq->last_avail) : 0;
 }
 
-int virtqueue_pop(struct virtqueue *vq, struct virtio_request **out)
+int virtqueue_retake(struct virtqueue *vq, uint16_t head, struct virtio_request **out)
 {
 	struct chain chain = { .vq = vq, .table = vq->desc_host, .entries = vq->size, .left = vq->size };
+	int result;
+
+	if (vq->broken || !vq->desc_host)
+		return -EPROTO;
+	if (vq->in_flight >= vq->size)
+		return virtqueue_fail(vq, "more requests than the queue's size");
+	chain.req = request_take(vq);
+	if (!chain.req)
+		return -ENOMEM;
+	chain.req->head = head;
+	chain.req->readable = chain.req->writable = 0;
+	chain.req->readable_bytes = chain.req->writable_bytes = 0;
+	result = chain_walk(&chain, head);
+	if (result) {
+		request_give(vq, chain.req);
+		return result;
+	}
+	vq->in_flight++;
+	*out = chain.req;
+	return 0;
+}
+
+int virtqueue_pop(struct virtqueue *vq, struct virtio_request **out)
+{
 	uint16_t waiting, head;
 	int result;
 
@@ -283,24 +307,11 @@ int virtqueue_pop(struct virtqueue *vq, struct virtio_request **out)
 		return 0;
 	if (waiting > vq->size)
 		return virtqueue_fail(vq, "the available index jumped by more than the queue's size");
-	if (vq->in_flight >= vq->size)
-		return virtqueue_fail(vq, "more requests than the queue's size");
 	head = ring_load(avail_word(vq, 2 + (vq->last_avail & (vq->size - 1U))));
-
-	chain.req = request_take(vq);
-	if (!chain.req)
-		return -ENOMEM;
-	chain.req->head = head;
-	chain.req->readable = chain.req->writable = 0;
-	chain.req->readable_bytes = chain.req->writable_bytes = 0;
-	result = chain_walk(&chain, head);
-	if (result) {
-		request_give(vq, chain.req);
+	result = virtqueue_retake(vq, head, out);
+	if (result)
 		return result;
-	}
 	vq->last_avail++;
-	vq->in_flight++;
-	*out = chain.req;
 	return 1;
 }
 

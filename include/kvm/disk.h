@@ -77,11 +77,18 @@ struct disk_place {
 	int target, lun;		/* there; @target -1: the next that is free */
 };
 
+/**
+ * enum disk_policy - what becomes of a request that failed: the guest is told, or isn't, or stands still with the
+ * request kept; STOP_ENOSPC: stands still where the host has no room, and is told otherwise
+ */
+enum disk_policy { DISK_REPORT, DISK_IGNORE, DISK_STOP, DISK_STOP_ENOSPC };
+
 /** struct disk_device_options - what -d says of the guest's device */
 struct disk_device_options {
 	unsigned int queues;		/* 0: one a vCPU */
 	char *iothread;			/* NULL: the loop that disks share */
 	uint32_t physical_block_size, min_io_size, opt_io_size;	/* bytes; 0: as the image says */
+	enum disk_policy read_error, write_error;
 };
 
 int __must_check disk_device_options_fill(struct disk_device_options *options, struct keyval *keyval);
@@ -141,6 +148,33 @@ void disk_queue(struct disk *disk, struct disk_request *request);
 void disk_submit(struct disk *disk);
 /** disk_drain() - returns when nothing is in flight, all done callbacks having run; loop thread */
 void disk_drain(struct disk *disk);
+
+/**
+ * struct disk_owner - the device of a disk, for whoever speaks of it by its name; embedded in the device
+ */
+struct disk_owner {
+	struct kvm *kvm;
+	const char *name;		/* the device's: "virtio-blk0" */
+	enum disk_policy read_error, write_error;
+};
+
+/** disk_set_owner() - of an attached disk that is idle; NULL before it is detached; main thread */
+void disk_set_owner(struct disk *disk, struct disk_owner *owner);
+/** disk_owner() - or NULL */
+struct disk_owner *disk_owner(const struct disk *disk);
+
+/**
+ * disk_failed() - what becomes of @request, whose done was called with @result below 0; from there, on the loop
+ *
+ * DISK_REPORT: it failed. DISK_IGNORE: it is to look done. DISK_STOP: it is kept, the VM is about to be paused, and done
+ * is called again after disk_retry(); until then the request and its segments have to stay. Clients are told.
+ */
+enum disk_policy disk_failed(struct disk *disk, struct disk_request *request, int result);
+/** disk_retry() - sends what is kept again: when the device resumes */
+void disk_retry(struct disk *disk);
+/** disk_kept() - the first request that is kept, the others by next; disk_take_kept() - takes it off; NULL: none */
+struct disk_request *disk_kept(struct disk *disk);
+struct disk_request *disk_take_kept(struct disk *disk);
 
 /** disk_set_limits() - they must have been checked; any thread */
 int __must_check disk_set_limits(struct disk *disk, const struct disk_limits *limits);

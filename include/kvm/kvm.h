@@ -122,6 +122,7 @@ struct kvm {
 	int (*restore)(struct kvm *kvm);
 	unsigned int pause_depth;
 	bool user_paused;
+	bool io_error;			/* user_paused, because a disk's request failed */
 	uint64_t started_ns;
 
 	/* any thread, atomic */
@@ -187,6 +188,8 @@ void kvm_resume(struct kvm *kvm);
 /** kvm_user_pause(), kvm_user_resume() - what a client's stop and cont mean: idempotent, with events; main thread */
 int __must_check kvm_user_pause(struct kvm *kvm);
 int __must_check kvm_user_resume(struct kvm *kvm);
+/** kvm_error_pause() - a disk's own kvm_user_pause(): query-status says io-error until the guest goes on */
+int __must_check kvm_error_pause(struct kvm *kvm);
 
 /** kvm_nmi() - an NMI to every vCPU (x86); -EOPNOTSUPP where there is none; any thread */
 int __must_check kvm_nmi(struct kvm *kvm);

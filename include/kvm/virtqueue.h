@@ -75,6 +75,13 @@ void virtqueue_reset(struct virtqueue *vq);
  */
 int __must_check virtqueue_pop(struct virtqueue *vq, struct virtio_request **req);
 
+/**
+ * virtqueue_retake() - takes the request at @head, which was popped when the queue was saved, with what it says by now
+ *
+ * Returns 0, -EPROTO (the device is in NEEDS_RESET, or the queue doesn't run) or -ENOMEM.
+ */
+int __must_check virtqueue_retake(struct virtqueue *vq, uint16_t head, struct virtio_request **req);
+
 /** virtqueue_push() - gives @req back with @written bytes; the driver sees it after virtqueue_flush() */
 void virtqueue_push(struct virtqueue *vq, struct virtio_request *req, uint32_t written);
 

@@ -383,6 +383,29 @@ START_TEST(a_queue_saved_and_loaded_is_the_same)
 }
 END_TEST
 
+/* As a device does with what was popped before the save. */
+START_TEST(a_request_is_taken_again_by_its_head)
+{
+	struct virtio_request *req;
+
+	ring_describe(&ring, 2, BUFFER, 16, 0, 0);
+	ring_offer(&ring, 2);
+	offer_one(BUFFER + 64, 32, WRITE);
+	pop();
+	virtqueue_push(&vq, pop(), 0);
+	ck_assert_uint_eq(vq.in_flight, 1);
+	vq.in_flight = 0;
+	ck_assert_int_eq(virtqueue_retake(&vq, 2, &req), 0);
+	remember(req);
+	ck_assert_uint_eq(req->head, 2);
+	ck_assert_uint_eq(req->readable_bytes, 16);
+	ck_assert_uint_eq(vq.in_flight, 1);
+	pop_finds_nothing();
+	ck_assert_int_eq(virtqueue_retake(&vq, SIZE, &req), -EPROTO);
+	ck_assert_int_eq(virtqueue_retake(&vq, 2, &req), -EPROTO);
+}
+END_TEST
+
 START_TEST(a_saved_queue_of_a_wrong_size_is_refused)
 {
 	static const uint16_t sizes[] = { 0, 3, 512, 0xffff };
@@ -427,6 +450,7 @@ static void add_tests(Suite *suite)
 	add_good(suite_case(suite, "good drivers", setup, teardown));
 	tcase_add_test(state, a_reset_forgets_all_but_the_counts);
 	tcase_add_test(state, a_queue_saved_and_loaded_is_the_same);
+	tcase_add_test(state, a_request_is_taken_again_by_its_head);
 	tcase_add_loop_test(state, a_saved_queue_of_a_wrong_size_is_refused, 0, 4);
 }
 SUITE_MAIN("virtqueue", add_tests)
