@@ -169,6 +169,9 @@ const struct disk_format *disk_probe(const uint8_t *head);
  */
 struct disk_request *disk_guard_head(struct disk *disk, struct disk_request *requests);
 
+/** disk_change_size() - with nothing in flight; a smaller size if @shrink; says why not */
+int __must_check disk_change_size(struct disk *disk, uint64_t size, bool shrink);
+
 /** disk_take_queued() - the batch, as a list that the caller now owns */
 static inline struct disk_request *disk_take_queued(struct disk *disk)
 {

@@ -104,7 +104,7 @@ static int file_open(struct disk_file *file, const struct disk_file_options *opt
 	return disk_file_lock(file);
 }
 
-static int file_measure(struct disk_file *file)
+int disk_file_measure(struct disk_file *file)
 {
 	unsigned int physical = 0;
 	struct stat status;
@@ -161,7 +161,7 @@ int disk_file_open(struct disk_file **out, const struct disk_file_options *optio
 	} else if (!result) {
 		result = file_open(file, options);
 		if (!result)
-			result = file_measure(file);
+			result = disk_file_measure(file);
 	}
 	if (result)
 		disk_file_close(file);

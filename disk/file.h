@@ -80,6 +80,8 @@ int __must_check disk_file_write_zeroes(struct disk_file *file, uint64_t offset,
 /** disk_file_discard() - a hint: 0 also where it can't be followed */
 int __must_check disk_file_discard(struct disk_file *file, uint64_t offset, uint64_t length);
 int __must_check disk_file_flush(struct disk_file *file);
+/** disk_file_measure() - takes over the size and block sizes that the file has now; says why not */
+int __must_check disk_file_measure(struct disk_file *file);
 /** disk_file_resize() - what is gained reads as zeroes; -ENOTSUP on a block device */
 int __must_check disk_file_resize(struct disk_file *file, uint64_t size);
 

@@ -168,17 +168,7 @@ json_t *image_describe(struct image *image, unsigned int depth)
 
 int image_resize(struct image *image, uint64_t size, bool shrink)
 {
-	struct disk *disk = image->disk;
-
-	if (!size || size % 512 || size > INT64_MAX)
-		return log_error(EUSAGE, "disk '%s': %llu bytes are no size of a disk (say a multiple of 512)", disk->file->path,
-				 (unsigned long long)size);
-	if (!disk->format->resize)
-		return log_error(ENOTSUP, "disk '%s': the size of %s images can't be changed", disk->file->path, disk->format->name);
-	if (size < disk->info.size && !shrink)
-		return log_error(EUSAGE, "disk '%s': has %llu bytes, and what lies past %llu would be lost (--shrink if that is meant)",
-				 disk->file->path, (unsigned long long)disk->info.size, (unsigned long long)size);
-	return size == disk->info.size ? 0 : disk->format->resize(disk, size);
+	return disk_change_size(image->disk, size, shrink);
 }
 
 static const struct disk_snapshots *snapshots_of(const struct disk *disk)

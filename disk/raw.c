@@ -89,8 +89,15 @@ static int raw_create(struct disk_file *file, const struct image_options *option
 
 static int raw_resize(struct disk *disk, uint64_t size)
 {
-	int result = disk_file_resize(disk->file, size);
+	int result;
 
+	/* Somebody else makes those larger, as lvextend does. */
+	if (disk->file->block_device) {
+		result = disk_file_measure(disk->file);
+		result = result ? result : disk->file->size < size ? -ENOSPC : 0;
+	} else {
+		result = disk_file_resize(disk->file, size);
+	}
 	if (result)
 		return log_errno(result, "disk '%s': can't be made %llu bytes long", disk->file->path, (unsigned long long)size);
 	disk->info.size = size;

@@ -20,6 +20,7 @@ static void blk_config_read(struct virtio_device *device, size_t offset, void *b
 	const struct blk *blk = container_of(device, struct blk, device);
 	struct virtio_blk_config config = blk->config;
 
+	config.capacity = htole64(atomic_load(&blk->capacity));
 	config.wce = atomic_load(&blk->write_back);
 	memcpy(buffer, (char *)&config + offset, size);
 }
@@ -61,6 +62,14 @@ static int blk_quiesce(struct virtio_device *device)
 static void blk_resume(struct virtio_device *device)
 {
 	blk_resume_requests(container_of(device, struct blk, device));
+}
+
+static void blk_resized(struct disk_owner *owner)
+{
+	struct blk *blk = container_of(owner, struct blk, owner);
+
+	atomic_store(&blk->capacity, disk_info(blk->disk)->size / BLK_SECTOR);
+	virtio_config_changed(&blk->device);
 }
 
 /* ---- saved state ---- */
@@ -153,7 +162,6 @@ static void blk_fill_config(struct blk *blk, const struct disk_info *info, const
 {
 	struct virtio_blk_config *config = &blk->config;
 
-	config->capacity = htole64(info->size / BLK_SECTOR);
 	/* A header and a status go with each: no more fits a ring without indirect descriptors. No limit to a segment. */
 	config->seg_max = htole32(BLK_QUEUE_SIZE - 2);
 	config->num_queues = htole16((uint16_t)blk->device.queue_count);
@@ -163,6 +171,7 @@ static void blk_fill_config(struct blk *blk, const struct disk_info *info, const
 	config->max_write_zeroes_sectors = htole32(BLK_DISCARD_SECTORS);
 	config->max_write_zeroes_seg = htole32(1);
 	config->write_zeroes_may_unmap = 1;
+	atomic_store(&blk->capacity, info->size / BLK_SECTOR);
 	atomic_store(&blk->write_back, !info->write_through);
 	blk->device.features_offered = BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_TOPOLOGY) |
 				       BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_CONFIG_WCE) | (info->read_only ? BIT(VIRTIO_BLK_F_RO) : 0) |
@@ -179,7 +188,8 @@ static int blk_prepare(struct kvm *kvm, size_t index, struct blk *blk)
 	blk->device.loop = disks_loop(kvm);
 	blk->device.queue_count = options->queues ? options->queues : MIN(MAX(kvm->cpu_count, 1U), (unsigned int)VIRTIO_QUEUES_MAX);
 	blk_fill_config(blk, disk_info(blk->disk), options);
-	blk->owner = (struct disk_owner){ .kvm = kvm, .read_error = options->read_error, .write_error = options->write_error };
+	blk->owner = (struct disk_owner){ .kvm = kvm, .read_error = options->read_error, .write_error = options->write_error,
+					  .resized = blk_resized };
 	return iothread_loop(kvm, "disk", options->iothread, &blk->device.loop);
 }
 

@@ -25,7 +25,8 @@ struct blk {
 	struct virtio_device device;
 	struct disk *disk;
 	struct disk_owner owner;
-	struct virtio_blk_config config;	/* constant once added, but for wce */
+	struct virtio_blk_config config;	/* constant once added, but for what follows */
+	_Atomic uint64_t capacity;		/* config's, in sectors */
 	_Atomic uint8_t write_back;		/* config's wce: the driver may change it */
 	struct blk_request *pool;
 	uint64_t pushed;			/* queues with completions that the driver wasn't told of */

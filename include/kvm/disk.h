@@ -156,6 +156,8 @@ struct disk_owner {
 	struct kvm *kvm;
 	const char *name;		/* the device's: "virtio-blk0" */
 	enum disk_policy read_error, write_error;
+	/** @resized: disk_info()'s size is another one now; on the disk's loop; may be NULL */
+	void (*resized)(struct disk_owner *owner);
 };
 
 /** disk_set_owner() - of an attached disk that is idle; NULL before it is detached; main thread */
@@ -172,6 +174,12 @@ struct disk_owner *disk_owner(const struct disk *disk);
 enum disk_policy disk_failed(struct disk *disk, struct disk_request *request, int result);
 /** disk_retry() - sends what is kept again: when the device resumes */
 void disk_retry(struct disk *disk);
+/**
+ * disk_grow() - a larger size for an attached disk, while a guest uses it; main thread
+ * 0, -EROFS, or a negative errno that was said: -EUSAGE for a smaller size or part of a block
+ */
+int __must_check disk_grow(struct disk *disk, uint64_t size);
+
 /** disk_kept() - the first request that is kept, the others by next; disk_take_kept() - takes it off; NULL: none */
 struct disk_request *disk_kept(struct disk *disk);
 struct disk_request *disk_take_kept(struct disk *disk);
