@@ -13,6 +13,7 @@
 
 /* What is left of a thread's 15 characters behind "lkvm-". */
 #define NAME_LENGTH_MAX	10
+#define POLL_US_MAX	10000
 
 static const char iothreads_key[] = "iothreads";
 
@@ -59,10 +60,23 @@ static int iothread_set_name(struct iothreads *iothreads, struct iothread *threa
 	return 0;
 }
 
-static int iothread_start(struct iothread *thread, const cpu_set_t *cpus)
+static int iothread_set_polling(struct keyval *keyval, unsigned int *us)
+{
+	const char *text = keyval_get(keyval, "poll-us");
+	uint64_t value = 0;
+
+	if (text && (parse_uint(text, &value) || value > POLL_US_MAX))
+		return log_error(EUSAGE, "option --iothread: poll-us=%s is no number of microseconds up to %d", text, POLL_US_MAX);
+	*us = (unsigned int)value;
+	return 0;
+}
+
+static int iothread_start(struct iothread *thread, const cpu_set_t *cpus, unsigned int poll_us)
 {
 	int result = event_loop_create(&thread->loop, thread->name);
 
+	if (!result)
+		event_loop_set_polling(thread->loop, poll_us);
 	if (!result)
 		result = event_loop_start_thread(thread->loop);
 	if (!result && cpus && event_loop_pin(thread->loop, cpus))
@@ -75,17 +89,20 @@ static int iothread_make(struct iothreads *iothreads, struct keyval *keyval)
 	struct iothread *thread = &iothreads->threads[iothreads->count];
 	const char *list = keyval_get(keyval, "cpus");
 	int result = iothread_set_name(iothreads, thread, keyval->first);
+	unsigned int poll_us = 0;
 	cpu_set_t cpus;
 
 	if (!result && list)
 		result = cpu_list_parse("iothread", list, &cpus);
 	if (!result)
-		result = keyval_done(keyval, "iothread", "cpus=, its commas written twice");
+		result = iothread_set_polling(keyval, &poll_us);
+	if (!result)
+		result = keyval_done(keyval, "iothread", "poll-us=, and cpus=, its commas written twice");
 	if (result)
 		return result;
 	/* from here on there is a loop to be destroyed */
 	iothreads->count++;
-	return iothread_start(thread, list ? &cpus : NULL);
+	return iothread_start(thread, list ? &cpus : NULL, poll_us);
 }
 
 static int iothread_add(struct iothreads *iothreads, const char *text)
@@ -141,7 +158,7 @@ base_init(iothreads_init);
 base_exit(iothreads_exit);
 
 static const struct option_def iothread_options[] = {
-	{ .name = "iothread", .type = OPTION_LIST, .argument = "NAME[,cpus=CPUS]",
+	{ .name = "iothread", .type = OPTION_LIST, .argument = "NAME[,cpus=CPUS][,poll-us=N]",
 	  .help = "A thread for the devices that say iothread=NAME, on these of the host's CPUs; repeat for more" },
 };
 RUN_OPTIONS(iothread_options_group, "Basic options", iothread_options);

@@ -42,8 +42,68 @@ static void kick_ready(struct event_source *source, uint32_t events)
 		device->ops->handle_queue(device, vq);
 }
 
+/* ---- looking at the rings before the loop sleeps ---- */
+
+static struct virtio_device *polled_device(struct event_poller *poller)
+{
+	return container_of(poller, struct virtio_device, poller);
+}
+
+static void poll_begin(struct event_poller *poller)
+{
+	struct virtio_device *device = polled_device(poller);
+
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		virtqueue_poll_begin(&device->queues[i]);
+}
+
+static bool poll_look(struct event_poller *poller)
+{
+	struct virtio_device *device = polled_device(poller);
+	bool found = false;
+
+	/* A broken rule takes it off the list's use, not off the list. */
+	for (unsigned int i = 0; i < device->queue_count && device->running; i++) {
+		if (!virtqueue_poll_waiting(&device->queues[i]))
+			continue;
+		kick_ready(&device->kicks[i], 0);
+		found = true;
+	}
+	return found;
+}
+
+static void poll_end(struct event_poller *poller)
+{
+	struct virtio_device *device = polled_device(poller);
+
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		if (virtqueue_poll_end(&device->queues[i]))
+			virtio_notify(device, i);
+}
+
+static void poll_start(struct virtio_device *device)
+{
+	if (device->polled || !event_loop_polls(device->loop))
+		return;
+	device->polled = true;
+	device->poller = (struct event_poller){ .begin = poll_begin, .look = poll_look, .end = poll_end };
+	event_poller_add(device->loop, &device->poller);
+}
+
+static void poll_stop(struct virtio_device *device)
+{
+	if (!device->polled)
+		return;
+	device->polled = false;
+	event_poller_del(device->loop, &device->poller);
+	poll_end(&device->poller);
+}
+
+/* ---- watching the doorbells ---- */
+
 static void kicks_unwatch(struct virtio_device *device)
 {
+	poll_stop(device);
 	for (unsigned int i = 0; i < device->queue_count; i++)
 		event_del(&device->kicks[i]);
 }
@@ -58,6 +118,7 @@ static void kicks_watch(struct virtio_device *device)
 		if (event_add(device->loop, source, source->fd, EPOLLIN | EPOLLET, kick_ready))
 			log_warn("%s: queue %u can't be watched", device->device.name, i);
 	}
+	poll_start(device);
 }
 
 void virtio_notify(struct virtio_device *device, unsigned int queue)

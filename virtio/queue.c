@@ -103,6 +103,7 @@ void virtqueue_reset(struct virtqueue *vq)
 	vq->event_index = vq->indirect = false;
 	vq->last_avail = vq->used_index = vq->signalled_used = 0;
 	vq->signalled_valid = vq->broken = false;
+	vq->kick_wanted = vq->polled = false;
 	vq->in_flight = 0;
 }
 
@@ -378,6 +379,9 @@ bool virtqueue_enable_kick(struct virtqueue *vq)
 {
 	if (!vq->used_host || vq->broken)
 		return false;
+	vq->kick_wanted = true;
+	if (vq->polled)
+		return avail_index(vq) != vq->last_avail;
 	if (vq->event_index)
 		ring_store(used_word(vq, 4 + 8U * vq->size), vq->last_avail);
 	else
@@ -389,9 +393,33 @@ bool virtqueue_enable_kick(struct virtqueue *vq)
 
 void virtqueue_disable_kick(struct virtqueue *vq)
 {
+	vq->kick_wanted = false;
+	if (vq->polled)
+		return;
 	/* With event indexes an avail_event that lies behind asks for nothing. */
 	if (vq->used_host && !vq->event_index)
 		ring_store(used_word(vq, 0), VRING_USED_F_NO_NOTIFY);
+}
+
+void virtqueue_poll_begin(struct virtqueue *vq)
+{
+	if (!vq->kick_wanted)
+		return;
+	virtqueue_disable_kick(vq);
+	vq->kick_wanted = vq->polled = true;
+}
+
+bool virtqueue_poll_end(struct virtqueue *vq)
+{
+	bool polled = vq->polled;
+
+	vq->polled = false;
+	return polled && vq->kick_wanted && virtqueue_enable_kick(vq);
+}
+
+bool virtqueue_poll_waiting(const struct virtqueue *vq)
+{
+	return vq->polled && vq->kick_wanted && virtqueue_waiting(vq);
 }
 
 /* ---- rings that somebody else works on ---- */

@@ -93,6 +93,32 @@ void event_work_init(struct event_loop *loop, struct event_work *work, void (*ru
 void event_work_post(struct event_work *work);
 void event_work_cancel(struct event_work *work);
 
+/**
+ * struct event_poller - work that a loop can find by looking, before it sleeps; embedded in its owner
+ *
+ * All are called on the loop's thread, between event_poller_add() and event_poller_del(), which are called there too.
+ */
+struct event_poller {
+	/** @begin: the loop looks from now on, so that nobody need wake it */
+	void (*begin)(struct event_poller *poller);
+	/** @look: does what there is to do; whether there was something */
+	bool (*look)(struct event_poller *poller);
+	/** @end: the loop is about to sleep, and has to be woken for what comes, or has come unseen */
+	void (*end)(struct event_poller *poller);
+	struct event_poller *next;
+};
+
+/**
+ * event_loop_set_polling() - the loop looks for up to @max_us microseconds before it sleeps; 0: it doesn't; any thread
+ *
+ * How long it really looks follows what came of it: not at all once it has slept longer than that.
+ */
+void event_loop_set_polling(struct event_loop *loop, unsigned int max_us);
+/** event_loop_polls() - whether it does, so that pollers are of use */
+bool event_loop_polls(const struct event_loop *loop);
+void event_poller_add(struct event_loop *loop, struct event_poller *poller);
+void event_poller_del(struct event_loop *loop, struct event_poller *poller);
+
 /** event_loop_is_current() - whether the calling thread runs @loop */
 bool event_loop_is_current(const struct event_loop *loop);
 

@@ -114,6 +114,8 @@ struct virtio_device {
 	bool running;			/* DRIVER_OK, and not NEEDS_RESET */
 	bool quiesced;
 	struct log_limit log_limit;
+	bool polled;			/* @poller is on the loop's list */
+	struct event_poller poller;
 	struct event_source *kicks;	/* a queue's eventfd each: source.fd, for doorbells, set from add on */
 	struct event_work interrupts_work;
 };

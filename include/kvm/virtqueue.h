@@ -51,6 +51,8 @@ struct virtqueue {
 	uint16_t last_avail, used_index, signalled_used;
 	bool signalled_valid;
 	unsigned int in_flight;
+	bool kick_wanted;		/* the device has asked for notifications */
+	bool polled;			/* so it has, but the loop looks by itself: the driver isn't told */
 	bool broken;			/* the driver broke a rule: nothing more until a reset */
 	struct virtio_request *pool;
 
@@ -100,6 +102,15 @@ void virtqueue_flush(struct virtqueue *vq);
  */
 bool virtqueue_enable_kick(struct virtqueue *vq);
 void virtqueue_disable_kick(struct virtqueue *vq);
+
+/**
+ * virtqueue_poll_begin() - the loop looks at virtqueue_poll_waiting() from now on, and the driver need not notify
+ * virtqueue_poll_end() - it has to again, if the device wants to know; returns true if requests came meanwhile
+ * virtqueue_poll_waiting() - whether there is what the device wants to know of
+ */
+void virtqueue_poll_begin(struct virtqueue *vq);
+bool virtqueue_poll_end(struct virtqueue *vq);
+bool virtqueue_poll_waiting(const struct virtqueue *vq);
 
 /** virtqueue_fail() - the driver broke a rule: logs it (limited), sets NEEDS_RESET; returns -EPROTO */
 int virtqueue_fail(struct virtqueue *vq, const char *what);
