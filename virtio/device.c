@@ -504,6 +504,15 @@ static int virtio_quiesce_op(struct device *device)
 	return call.result;
 }
 
+/* An interrupt may have been on its way when the state was saved: one too many does no harm. */
+static void interrupt_all(struct virtio_device *device)
+{
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		if (device->running && device->queues[i].enabled)
+			device->transport_ops->interrupt_queue(device, i);
+	device->interrupts_due = false;
+}
+
 static void resume_on_loop(void *opaque)
 {
 	struct virtio_device *device = opaque;
@@ -513,6 +522,8 @@ static void resume_on_loop(void *opaque)
 		device->ops->resume(device);
 	if (!device->running)
 		return;
+	if (device->interrupts_due)
+		interrupt_all(device);
 	kicks_watch(device);
 	for (unsigned int i = 0; i < device->queue_count; i++)
 		virtio_kick(device, i);
@@ -573,10 +584,7 @@ static int virtio_load_op(struct device *base, struct state_reader *reader)
 		result = device->ops->load(device, reader);
 	if (result)
 		device_reset_on_loop(device);
-	/* An interrupt may have been on its way when the state was saved: one too many does no harm. */
-	for (unsigned int i = 0; i < device->queue_count && !result; i++)
-		if (device->running && device->queues[i].enabled)
-			device->transport_ops->interrupt_queue(device, i);
+	device->interrupts_due = !result;
 	return result;
 }
 

@@ -113,6 +113,7 @@ struct virtio_device {
 	bool legacy;			/* the driver uses the legacy interface: guest-endian, no FEATURES_OK */
 	bool running;			/* DRIVER_OK, and not NEEDS_RESET */
 	bool quiesced;
+	bool interrupts_due;		/* it was loaded: its driver is interrupted when it resumes */
 	struct log_limit log_limit;
 	bool polled;			/* @poller is on the loop's list */
 	struct event_poller poller;

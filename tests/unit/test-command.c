@@ -226,7 +226,7 @@ END_TEST
 START_TEST(help_shows_what_is_used_most_and_help_all_the_rest)
 {
 	ck_assert_int_eq(lkvm("run --help"), 0);
-	ck_assert_ptr_nonnull(strstr(output, "  -d, --disk IMAGE  "));
+	ck_assert_ptr_nonnull(strstr(output, "  -d, --disk IMAGE"));
 	ck_assert_ptr_null(strstr(output, "--trace-init"));
 	ck_assert_ptr_nonnull(strstr(output, "lkvm run --help-all shows them all"));
 	ck_assert_int_eq(lkvm("run --help-all"), 0);
