@@ -35,10 +35,24 @@ int kvm_check_extension(const struct kvm *kvm, int capability)
 
 /* ---- /dev/kvm ---- */
 
+/* Names are in databases that a static program can't reach: usermod takes a number as well. */
+static const char *group_name(gid_t gid, char number[16])
+{
+#ifndef STATIC_PROGRAM
+	const struct group *group = getgrgid(gid);
+
+	if (group)
+		return group->gr_name;
+#endif
+	snprintf(number, 16, "%u", gid);
+	return number;
+}
+
 static int vm_open_refused(const char *path, int error)
 {
-	const struct group *group = NULL;
+	const char *group = NULL;
 	struct stat status;
+	char number[16];
 
 	/* a node without its module says ENODEV */
 	if (error == ENOENT || error == ENODEV || error == ENXIO)
@@ -48,10 +62,10 @@ static int vm_open_refused(const char *path, int error)
 		return log_errno(error, "option --dev: '%s': can't open it", path);
 	/* root's own group is nobody's way in */
 	if (!stat(path, &status) && status.st_gid && (status.st_mode & 060) == 060)
-		group = getgrgid(status.st_gid);
+		group = group_name(status.st_gid, number);
 	if (group)
 		return log_error(error, "option --dev: '%s': no permission (be in group %s: usermod -aG %s $USER, "
-				 "and log in again)", path, group->gr_name, group->gr_name);
+				 "and log in again)", path, group, group);
 	return log_error(error, "option --dev: '%s': no permission, and no group has it (as root: chgrp kvm %s; "
 			 "chmod 660 %s; then be in group kvm)", path, path, path);
 }
