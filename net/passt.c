@@ -77,7 +77,7 @@ static void passt_end(struct network *network)
 	}
 }
 
-/* It writes no more than a pipe takes, or what it writes is not looked at. */
+/* It writes no more than a pipe takes, or what it writes is not looked at; nor is what comes too late. */
 static int passt_can_vhost_user(const char *program, bool *can)
 {
 	char *const arguments[] = { (char *)program, (char *)"--help", NULL };
@@ -92,6 +92,10 @@ static int passt_can_vhost_user(const char *program, bool *can)
 	result = passt_spawn(arguments, ends[1], true, &child);
 	close(ends[1]);
 	while (!result && got > 0 && length < sizeof(help) - 1) {
+		struct pollfd entry = { .fd = ends[0], .events = POLLIN };
+
+		if (poll(&entry, 1, END_MS) <= 0)
+			break;
 		got = read(ends[0], help + length, sizeof(help) - 1 - length);
 		length += got > 0 ? (size_t)got : 0;
 	}
