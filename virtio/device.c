@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What all virtio devices share: the status machine, features, queues and their kicks, saved state
- * (VirtIO 1.3, 2.1 to 2.6 and 3).
+ * What all virtio devices share: the status machine, features, queues (VirtIO 1.3, 2.1 to 2.6 and 3). Kicks are in
+ * kicks.c, saved state in device-state.c.
  *
  * A device's state belongs to its event loop. Transports are called by vCPUs, on any thread; what changes
  * the device is moved to the loop here and waited for.
@@ -12,10 +12,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include "kvm/kvm.h"
+#include "virtio/device.h"
 
 #define STATUS_NEEDS_RESET	VIRTIO_CONFIG_S_NEEDS_RESET
 #define QUEUE_SIZE_DEFAULT	256
@@ -27,112 +27,6 @@ void virtio_transport_register(struct virtio_transport *transport)
 {
 	transport->next = virtio_transports;
 	virtio_transports = transport;
-}
-
-/* ---- kicks ---- */
-
-static void kick_ready(struct event_source *source, uint32_t events)
-{
-	struct virtqueue *vq = source->opaque;
-	struct virtio_device *device = vq->device;
-
-	/* The source is edge-triggered, so the eventfd needs no read. */
-	(void)events;
-	if (device->running && vq->enabled && !vq->outside)
-		device->ops->handle_queue(device, vq);
-}
-
-/* ---- looking at the rings before the loop sleeps ---- */
-
-static struct virtio_device *polled_device(struct event_poller *poller)
-{
-	return container_of(poller, struct virtio_device, poller);
-}
-
-static void poll_begin(struct event_poller *poller)
-{
-	struct virtio_device *device = polled_device(poller);
-
-	for (unsigned int i = 0; i < device->queue_count; i++)
-		virtqueue_poll_begin(&device->queues[i]);
-}
-
-static bool poll_look(struct event_poller *poller)
-{
-	struct virtio_device *device = polled_device(poller);
-	bool found = false;
-
-	/* A broken rule takes it off the list's use, not off the list. */
-	for (unsigned int i = 0; i < device->queue_count && device->running; i++) {
-		if (!virtqueue_poll_waiting(&device->queues[i]))
-			continue;
-		kick_ready(&device->kicks[i], 0);
-		found = true;
-	}
-	return found;
-}
-
-static void poll_end(struct event_poller *poller)
-{
-	struct virtio_device *device = polled_device(poller);
-
-	for (unsigned int i = 0; i < device->queue_count; i++)
-		if (virtqueue_poll_end(&device->queues[i]))
-			virtio_notify(device, i);
-}
-
-static void poll_start(struct virtio_device *device)
-{
-	if (device->polled || !event_loop_polls(device->loop))
-		return;
-	device->polled = true;
-	device->poller = (struct event_poller){ .begin = poll_begin, .look = poll_look, .end = poll_end };
-	event_poller_add(device->loop, &device->poller);
-}
-
-static void poll_stop(struct virtio_device *device)
-{
-	if (!device->polled)
-		return;
-	device->polled = false;
-	event_poller_del(device->loop, &device->poller);
-	poll_end(&device->poller);
-}
-
-/* ---- watching the doorbells ---- */
-
-static void kicks_unwatch(struct virtio_device *device)
-{
-	poll_stop(device);
-	for (unsigned int i = 0; i < device->queue_count; i++)
-		event_del(&device->kicks[i]);
-}
-
-static void kicks_watch(struct virtio_device *device)
-{
-	for (unsigned int i = 0; i < device->queue_count; i++) {
-		struct event_source *source = &device->kicks[i];
-
-		if (source->loop || !device->queues[i].enabled || device->queues[i].outside)
-			continue;
-		if (event_add(device->loop, source, source->fd, EPOLLIN | EPOLLET, kick_ready))
-			log_warn("%s: queue %u can't be watched", device->device.name, i);
-	}
-	poll_start(device);
-}
-
-void virtio_notify(struct virtio_device *device, unsigned int queue)
-{
-	static const uint64_t one = 1;
-
-	if (queue < device->queue_count && write(device->kicks[queue].fd, &one, sizeof(one)) < 0)
-		return;
-}
-
-void virtio_kick(struct virtio_device *device, unsigned int queue)
-{
-	if (queue < device->queue_count && !device->quiesced)
-		kick_ready(&device->kicks[queue], 0);
 }
 
 /* ---- interrupts without us ---- */
@@ -210,17 +104,17 @@ static void device_start(struct virtio_device *device)
 	device->running = true;
 	if (device->quiesced)
 		return;
-	kicks_watch(device);
+	virtio_kicks_watch(device);
 	for (unsigned int i = 0; i < device->queue_count; i++)
 		virtio_kick(device, i);
 }
 
-static void device_reset_on_loop(void *opaque)
+void virtio_device_reset(void *opaque)
 {
 	struct virtio_device *device = opaque;
 
 	device->running = false;
-	kicks_unwatch(device);
+	virtio_kicks_unwatch(device);
 	if (device->ops->reset)
 		device->ops->reset(device);
 	for (unsigned int i = 0; i < device->queue_count; i++)
@@ -261,7 +155,7 @@ static void status_on_loop(void *opaque)
 	uint8_t old = atomic_load(&device->status), status = call->status;
 
 	if (!status) {
-		device_reset_on_loop(device);
+		virtio_device_reset(device);
 		return;
 	}
 	if ((status & VIRTIO_CONFIG_S_FEATURES_OK) && !(old & VIRTIO_CONFIG_S_FEATURES_OK) &&
@@ -349,7 +243,7 @@ static void queue_enable_now(struct virtio_device *device, struct virtqueue *vq)
 	/* A legacy driver may set its queues up after DRIVER_OK. */
 	device_start_queue(device, vq);
 	if (!device->quiesced)
-		kicks_watch(device);
+		virtio_kicks_watch(device);
 }
 
 static void queue_enable_on_loop(void *opaque)
@@ -454,161 +348,6 @@ void virtio_config_changed(struct virtio_device *device)
 	atomic_fetch_add(&device->config_generation, 1);
 	if ((atomic_load(&device->status) & VIRTIO_CONFIG_S_DRIVER_OK) && device->transport_ops)
 		device->transport_ops->interrupt_config(device);
-}
-
-/* ---- as a device of the VM ---- */
-
-static struct virtio_device *virtio_of(struct device *device)
-{
-	return container_of(device, struct virtio_device, device);
-}
-
-static void device_power_on_on_loop(void *opaque)
-{
-	struct virtio_device *device = opaque;
-
-	device_reset_on_loop(device);
-	if (device->transport_ops->power_on)
-		device->transport_ops->power_on(device);
-}
-
-static void virtio_reset_op(struct device *device)
-{
-	event_loop_call(virtio_of(device)->loop, device_power_on_on_loop, virtio_of(device));
-}
-
-struct quiesce_call {
-	struct virtio_device *device;
-	int result;
-};
-
-static void quiesce_on_loop(void *opaque)
-{
-	struct quiesce_call *call = opaque;
-	struct virtio_device *device = call->device;
-
-	device->quiesced = true;
-	kicks_unwatch(device);
-	call->result = device->ops->quiesce ? device->ops->quiesce(device) : 0;
-	if (call->result) {
-		device->quiesced = false;
-		kicks_watch(device);
-	}
-}
-
-static int virtio_quiesce_op(struct device *device)
-{
-	struct quiesce_call call = { virtio_of(device), 0 };
-
-	event_loop_call(call.device->loop, quiesce_on_loop, &call);
-	return call.result;
-}
-
-/* An interrupt may have been on its way when the state was saved: one too many does no harm. */
-static void interrupt_all(struct virtio_device *device)
-{
-	for (unsigned int i = 0; i < device->queue_count; i++)
-		if (device->running && device->queues[i].enabled)
-			device->transport_ops->interrupt_queue(device, i);
-	device->interrupts_due = false;
-}
-
-static void resume_on_loop(void *opaque)
-{
-	struct virtio_device *device = opaque;
-
-	device->quiesced = false;
-	if (device->ops->resume)
-		device->ops->resume(device);
-	if (!device->running)
-		return;
-	if (device->interrupts_due)
-		interrupt_all(device);
-	kicks_watch(device);
-	for (unsigned int i = 0; i < device->queue_count; i++)
-		virtio_kick(device, i);
-}
-
-static void virtio_resume_op(struct device *device)
-{
-	event_loop_call(virtio_of(device)->loop, resume_on_loop, virtio_of(device));
-}
-
-static const struct state_field device_fields[] = {
-	STATE_U64(struct virtio_device, features),
-	STATE_U8(struct virtio_device, status),
-	STATE_U32(struct virtio_device, config_generation),
-	STATE_BOOL(struct virtio_device, running),
-};
-STATE_TABLE(device_table, "virtio", 1, device_fields);
-
-static void virtio_save_op(struct device *base, struct state_writer *writer)
-{
-	struct virtio_device *device = virtio_of(base);
-
-	state_save(writer, &device_table, device);
-	for (unsigned int i = 0; i < device->queue_count; i++)
-		virtqueue_save(&device->queues[i], writer);
-	device->transport_ops->save(device, writer);
-	if (device->ops->save)
-		device->ops->save(device, writer);
-}
-
-static int load_queues(struct virtio_device *device, struct state_reader *reader)
-{
-	int result = 0;
-
-	for (unsigned int i = 0; i < device->queue_count && !result; i++)
-		result = virtqueue_load(&device->queues[i], reader);
-	for (unsigned int i = 0; i < device->queue_count && !result; i++)
-		if (device->running && device->queues[i].enabled && virtqueue_start(&device->queues[i], &device->kvm->memory))
-			result = log_error(EINVAL, "saved state: %s: queue %u lies outside RAM", device->device.name, i);
-	return result;
-}
-
-static int virtio_load_op(struct device *base, struct state_reader *reader)
-{
-	struct virtio_device *device = virtio_of(base);
-	int result;
-
-	device_reset_on_loop(device);
-	result = state_load(reader, &device_table, device);
-	if (!result && (device->features & ~device->features_offered))
-		result = log_error(EINVAL, "saved state: %s: features 0x%llx that this build doesn't offer", base->name,
-				   (unsigned long long)(device->features & ~device->features_offered));
-	if (!result)
-		result = load_queues(device, reader);
-	if (!result)
-		result = device->transport_ops->load(device, reader);
-	if (!result && device->ops->load)
-		result = device->ops->load(device, reader);
-	if (result)
-		device_reset_on_loop(device);
-	device->interrupts_due = !result;
-	return result;
-}
-
-static const struct device_ops virtio_base_ops = {
-	.reset = virtio_reset_op,
-	.quiesce = virtio_quiesce_op,
-	.resume = virtio_resume_op,
-	.save = virtio_save_op,
-	.load = virtio_load_op,
-};
-
-bool virtio_count(const struct device *base, struct virtio_counts *counts)
-{
-	const struct virtio_device *device = container_of(base, const struct virtio_device, device);
-
-	if (base->ops != &virtio_base_ops)
-		return false;
-	*counts = (struct virtio_counts){ 0 };
-	for (unsigned int i = 0; i < device->queue_count; i++) {
-		counts->requests += atomic_load_explicit(&device->queues[i].requests, memory_order_relaxed);
-		counts->bytes_read += atomic_load_explicit(&device->queues[i].bytes_read, memory_order_relaxed);
-		counts->bytes_written += atomic_load_explicit(&device->queues[i].bytes_written, memory_order_relaxed);
-	}
-	return true;
 }
 
 /* ---- life ---- */
@@ -720,7 +459,7 @@ void virtio_device_del(struct virtio_device *device)
 {
 	if (!device->queues)
 		return;
-	event_loop_call(device->loop, device_reset_on_loop, device);
+	event_loop_call(device->loop, virtio_device_reset, device);
 	device->transport_ops->del(device);
 	device->transport_ops = NULL;
 	event_work_cancel(&device->interrupts_work);
