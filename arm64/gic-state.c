@@ -161,7 +161,7 @@ static void access_run(struct gic_access *gic, uint64_t offset, unsigned int bit
 		       unsigned int interrupts, uint32_t *words)
 {
 	for (unsigned int at = first * bits / 32; at < (first + interrupts) * bits / 32; at++)
-		access32(gic, offset + at * 4, &words[at]);
+		access32(gic, offset + at * 4ULL, &words[at]);
 }
 
 /* Bits that are set by one register and cleared by another: loaded, all are cleared first. */
@@ -171,7 +171,7 @@ static void access_bits(struct gic_access *gic, uint64_t set, uint64_t clear, un
 	for (unsigned int at = first / 32; gic->load && at < (first + interrupts) / 32; at++) {
 		uint32_t all = UINT32_MAX;
 
-		access32(gic, clear + at * 4, &all);
+		access32(gic, clear + at * 4ULL, &all);
 	}
 	access_run(gic, set, 1, first, interrupts, words);
 }

@@ -73,14 +73,14 @@ static void *scribble(void *opaque)
 
 START_TEST(writers_get_on_and_what_was_there_is_saved)
 {
-	uint8_t *before = malloc(SIZE);
-	struct protect *protect;
+	struct protect *protect = start("writers");
+	uint8_t *before;
 	pthread_t writer;
 
-	memcpy(before, memory, SIZE);
-	protect = start("writers");
 	if (!protect)
 		return;
+	before = malloc(SIZE);
+	memcpy(before, memory, SIZE);
 	ck_assert_int_eq(pthread_create(&writer, NULL, scribble, NULL), 0);
 	for (uint64_t at = 0; at < SIZE; at += BLOCK)
 		ck_assert_int_eq(protect_save(protect, at), 0);
