@@ -6,53 +6,14 @@
  * innermost and never held over a callback. Sources are added and removed through epoll itself; a removal
  * from another thread is moved to the owner, so that it can't race with a dispatch.
  */
-#include "kvm/event.h"
+#include "core/event-loop.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
 #include "kvm/log.h"
 #include "kvm/thread.h"
-
-#define EVENT_BATCH	32
-
-struct event_call {
-	void (*function)(void *opaque);
-	void *opaque;
-	bool done;
-	struct event_call *next;
-};
-
-struct event_loop {
-	const char *name;
-	int epoll_fd, wake_fd;
-	pthread_t owner;
-	bool has_thread;
-
-	/* owner only: the batch being dispatched, so that a removal can blank what is still to come */
-	struct epoll_event batch[EVENT_BATCH];
-	int batch_next, batch_count;
-
-	/* owner only, but for poll_max_ns, which is set before the loop has pollers */
-	struct event_poller *pollers;
-	uint64_t poll_max_ns, poll_ns;
-	bool looking;			/* pollers have begun and not ended */
-
-	pthread_mutex_t lock;
-	pthread_cond_t called;		/* a call was done (callers wait), or one came (the owner waits) */
-	struct event_timer *timers;	/* by deadline */
-	uint64_t timers_looked_ns;	/* the last look at them: what was due then has fired or is about to */
-	struct event_work *work, **work_tail;
-	size_t work_count;
-	struct event_call *calls, **calls_tail;
-	bool stop;
-	atomic_bool woken;		/* a wake-up is under way: no need for a second write */
-};
 
 uint64_t event_now_ns(void)
 {
@@ -385,7 +346,7 @@ static const struct timespec *event_loop_timeout(struct event_loop *loop, int ti
 	return storage;
 }
 
-static int event_loop_wait(struct event_loop *loop, const struct timespec *timeout)
+int event_loop_wait(struct event_loop *loop, const struct timespec *timeout)
 {
 	int64_t ms;
 #ifndef __SANITIZE_THREAD__	/* which knows what epoll_wait() orders, and hasn't heard of this one */
@@ -397,110 +358,6 @@ static int event_loop_wait(struct event_loop *loop, const struct timespec *timeo
 	/* Before Linux 5.11 the resolution is a millisecond, rounded up so that no timer spins. */
 	ms = timeout ? timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000 : -1;
 	return epoll_wait(loop->epoll_fd, loop->batch, EVENT_BATCH, (int)MIN(ms, (int64_t)INT32_MAX));
-}
-
-/* ---- looking before sleeping ---- */
-
-#define POLL_FIRST_NS	4000ULL
-
-void event_loop_set_polling(struct event_loop *loop, unsigned int max_us)
-{
-	loop->poll_max_ns = max_us * 1000ULL;
-}
-
-bool event_loop_polls(const struct event_loop *loop)
-{
-	return loop->poll_max_ns;
-}
-
-void event_poller_add(struct event_loop *loop, struct event_poller *poller)
-{
-	poller->next = loop->pollers;
-	loop->pollers = poller;
-}
-
-void event_poller_del(struct event_loop *loop, struct event_poller *poller)
-{
-	struct event_poller **at = &loop->pollers;
-
-	while (*at && *at != poller)
-		at = &(*at)->next;
-	if (*at)
-		*at = poller->next;
-}
-
-/* What a poller does may take others off, or itself. */
-static bool pollers_look(struct event_loop *loop)
-{
-	bool found = false;
-
-	for (struct event_poller *poller = loop->pollers, *next; poller && !found; poller = next) {
-		next = poller->next;
-		found = poller->look(poller);
-	}
-	return found;
-}
-
-static void pollers_begin(struct event_loop *loop)
-{
-	if (loop->looking)
-		return;
-	loop->looking = true;
-	for (struct event_poller *poller = loop->pollers; poller; poller = poller->next)
-		poller->begin(poller);
-}
-
-static void pollers_end(struct event_loop *loop)
-{
-	if (!loop->looking)
-		return;
-	loop->looking = false;
-	for (struct event_poller *poller = loop->pollers; poller; poller = poller->next)
-		poller->end(poller);
-}
-
-/*
- * The next look is as long as this wait would have needed, by doubling; none at all where that is longer than allowed,
- * so that an idle loop costs nothing.
- */
-static void event_loop_adapt(struct event_loop *loop, uint64_t waited_ns)
-{
-	if (waited_ns > loop->poll_max_ns)
-		loop->poll_ns = 0;
-	else if (waited_ns > loop->poll_ns)
-		loop->poll_ns = MIN(MAX(2 * loop->poll_ns, POLL_FIRST_NS), loop->poll_max_ns);
-}
-
-/* Whether the look found something: *@count fds, or what a poller has done. */
-static bool event_loop_look(struct event_loop *loop, uint64_t until_ns, int *count)
-{
-	static const struct timespec none = { 0, 0 };
-	bool found;
-
-	pollers_begin(loop);
-	do {
-		found = pollers_look(loop);
-		*count = event_loop_wait(loop, &none);
-	} while (!found && !*count && event_now_ns() < until_ns);
-	return found || *count;
-}
-
-static int event_loop_wait_polling(struct event_loop *loop, const struct timespec *timeout)
-{
-	static const struct timespec none = { 0, 0 };
-	uint64_t limit = timeout ? (uint64_t)timeout->tv_sec * 1000000000ULL + (uint64_t)timeout->tv_nsec : UINT64_MAX;
-	uint64_t start = event_now_ns();
-	int count = 0;
-
-	if (!limit)
-		return event_loop_wait(loop, &none);
-	if (loop->poll_ns && event_loop_look(loop, start + MIN(loop->poll_ns, limit), &count))
-		return count;
-	pollers_end(loop);
-	/* A look that lasted as long as the timeout leaves none. */
-	count = event_loop_wait(loop, limit <= loop->poll_ns ? &none : timeout);
-	event_loop_adapt(loop, event_now_ns() - start);
-	return count;
 }
 
 int event_loop_poll(struct event_loop *loop, int timeout_ms)
