@@ -259,6 +259,7 @@ START_TEST(what_is_printed_can_be_read)
 	static const char text[] = "kernel = \" ; \"\nparams = a=\"b\" c\nmem = 536870913B@3G\ncpus = 64\nrng = false\n"
 				   "disk = a\ndisk = \"b ;c\"\ncolour = green\nhuge =\n";
 	char printed[2][1024] = { "", "" };
+	int full;
 
 	ck_assert_int_eq(read_text(text), 0);
 	for (int i = 0; i < 2; i++) {
@@ -278,7 +279,9 @@ START_TEST(what_is_printed_can_be_read)
 	ck_assert_uint_eq(config_uint(config, "mem"), 536870913);
 	ck_assert_str_eq(config_item(config, "disk", 1), "b ;c");
 	ck_assert_int_eq(config_set(config, "params", "a\nb"), 0);
-	ck_assert_int_lt(config_print(config, except, -1), 0);
+	full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	ck_assert_int_lt(config_print(config, except, full), 0);
+	close(full);
 }
 END_TEST
 
