@@ -62,10 +62,10 @@ static void *nesting_reader(void *unused)
 		const struct shared *outer = atomic_load(&current);
 
 		rcu_read_lock();
-		ck_assert_uint_eq(atomic_load(&current)->mark, 0xabcd);
+		EXPECT_EQ(atomic_load(&current)->mark, 0xabcd);
 		rcu_read_unlock();
 		/* The inner section's end is not the outer one's. */
-		ck_assert_uint_eq(outer->mark, 0xabcd);
+		EXPECT_EQ(outer->mark, 0xabcd);
 		atomic_fetch_add(&reads, 1);
 	}
 	return NULL;
