@@ -81,7 +81,7 @@ for set; do
 		options+=(--file "$file")
 	done
 	[ "$set" != gdb ] || debug "$work" &
-	tests/with-kvm --arch arm64 --timeout 580 --mem 2048 "${options[@]}" --env LKVM="$lkvm" \
+	tests/with-kvm --arch arm64 --timeout 580 --mem 2048 "${options[@]}" --env LKVM="$lkvm" ${LKVM_SLOW:+--env LKVM_SLOW} \
 		"$cases" "$set" "$kernels" "$initrd" "$payloads" "$disk" | tee "$said" || failed=1
 	wait
 	[ "$set" != gdb ] || debugged "$work" || failed=1

@@ -16,6 +16,9 @@ where=$(tests/with-kvm --probe || true)
 [ "$where" = direct ] || command -v qemu-system-x86_64 > /dev/null ||
 	{ echo "SKIP vhost: $where, and no qemu-system-x86_64 (scripts/deps test)"; exit 77; }
 
+[ "$where" = direct ] || [ -n "${LKVM_SLOW-}" ] ||
+	{ echo "SKIP vhost: three minutes where KVM is nested (LKVM_SLOW=1 runs it)"; exit 77; }
+
 tests/kernels fetch x86_64
 mkdir -p build
 "${CC:-cc}" -O2 -static -o build/guest-vsock tests/guest-vsock.c
