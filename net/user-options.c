@@ -72,6 +72,19 @@ static int parse_forwards(struct keyval *keyval, struct user_options *options)
 	return 0;
 }
 
+/* Networks of one guest must differ by IPv6 as well: 192.168.33.0/24 has fd00:33::/64. */
+static void fill_prefix(SlirpConfig *config, uint32_t host)
+{
+	char prefix[16];
+
+	snprintf(prefix, sizeof(prefix), "fd00:%u::", host >> 8 & 0xff);
+	inet_pton(AF_INET6, prefix, &config->vprefix_addr6);
+	config->vprefix_len = 64;
+	config->vhost6 = config->vnameserver6 = config->vprefix_addr6;
+	config->vhost6.s6_addr[15] = 1;
+	config->vnameserver6.s6_addr[15] = 3;
+}
+
 /* The host and the guest, and a name server at .3 of their network of 24 bits (or at .4, if one of them is that). */
 static int fill_addresses(const struct net_setup *setup, SlirpConfig *config)
 {
@@ -88,10 +101,7 @@ static int fill_addresses(const struct net_setup *setup, SlirpConfig *config)
 	config->vhost = setup->host_ip;
 	config->vdhcp_start = setup->guest_ip;
 	config->vnameserver.s_addr = htonl(name_server);
-	inet_pton(AF_INET6, "fd00:33::", &config->vprefix_addr6);
-	inet_pton(AF_INET6, "fd00:33::1", &config->vhost6);
-	inet_pton(AF_INET6, "fd00:33::3", &config->vnameserver6);
-	config->vprefix_len = 64;
+	fill_prefix(config, host);
 	return 0;
 }
 
