@@ -391,7 +391,8 @@ START_TEST(file_is_read_as_there_is_room)
 	ck_assert_int_eq(ftruncate(fd, (off_t)wanted), 0);
 	ck_assert_int_eq(terminal_open(kvm, 1, fd, -1, &terminal), 0);
 	terminal_set_reader(terminal, count_ready, NULL);
-	board_poll(kvm, 10);
+	/* until the room is full, under a sanitizer as well */
+	board_poll(kvm, 200);
 	ck_assert_uint_le(wakeups(50), 3);
 	for (int i = 0; i < 3000 && total < wanted; i++) {
 		total += terminal_read(terminal, piece, sizeof(piece));
