@@ -13,6 +13,7 @@
 
 #include "kvm/arch.h"
 #include "kvm/boot.h"
+#include "kvm/io.h"
 #include "kvm/log.h"
 
 /* Takes @fd. */
@@ -63,20 +64,7 @@ void boot_file_close(struct boot_file *file)
 
 ssize_t boot_file_peek(const struct boot_file *file, uint64_t offset, void *buffer, size_t length)
 {
-	size_t done = 0;
-
-	while (done < length) {
-		ssize_t n = pread(file->fd, (char *)buffer + done, length - done, (off_t)(offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
+	return fd_read_at(file->fd, offset, buffer, length);
 }
 
 static int file_truncated(const struct boot_file *file, uint64_t offset, uint64_t length)

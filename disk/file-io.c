@@ -11,45 +11,19 @@
 
 #include "disk/file.h"
 #include "disk/remote.h"
+#include "kvm/io.h"
 
 #define DIRECT_ALIGN	4096ULL		/* no file system or device asks for more */
 #define DIRECT_PIECE	KIB(256)
 
-/* ---- plain calls, repeated until all is done ---- */
-
+/* What lies past the end reads as zeroes. */
 static int read_all(int fd, uint64_t offset, char *buffer, size_t length)
 {
-	while (length) {
-		ssize_t got = pread(fd, buffer, length, (off_t)offset);
+	ssize_t got = fd_read_at(fd, offset, buffer, length);
 
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (!got) {
-			memset(buffer, 0, length);
-			return 0;
-		}
-		buffer += got;
-		offset += (uint64_t)got;
-		length -= (size_t)got;
-	}
-	return 0;
-}
-
-static int write_all(int fd, uint64_t offset, const char *buffer, size_t length)
-{
-	while (length) {
-		ssize_t done = pwrite(fd, buffer, length, (off_t)offset);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done <= 0)
-			return done ? -errno : -EIO;
-		buffer += done;
-		offset += (uint64_t)done;
-		length -= (size_t)done;
-	}
+	if (got < 0)
+		return (int)got;
+	memset(buffer + got, 0, length - (size_t)got);
 	return 0;
 }
 
@@ -71,7 +45,7 @@ static int direct_piece(int fd, uint64_t offset, char *data, size_t length, char
 		return 0;
 	}
 	memcpy(bounce + (offset - start), data, length);
-	return write_all(fd, start, bounce, span);
+	return fd_write_at(fd, start, bounce, span);
 }
 
 static int direct_transfer(int fd, uint64_t offset, char *data, size_t length, bool write)
@@ -165,7 +139,7 @@ int disk_file_write(struct disk_file *file, uint64_t offset, const void *buffer,
 		return remote_write(file, offset, buffer, length);
 	if (!result)
 		result = file->direct ? direct_transfer(file->fd, offset, iov.iov_base, length, true) :
-			 write_all(file->fd, offset, buffer, length);
+			 fd_write_at(file->fd, offset, buffer, length);
 	if (!result && offset + length > file->size)
 		file->size = file->direct ? ALIGN_UP(offset + length, DIRECT_ALIGN) : offset + length;
 	return result;
@@ -189,7 +163,7 @@ static int zero_by_writing(int fd, uint64_t offset, uint64_t length)
 	int result = 0;
 
 	for (uint64_t done = 0; done < length && !result; done += sizeof(disk_zeroes))
-		result = write_all(fd, offset + done, (const char *)disk_zeroes,
+		result = fd_write_at(fd, offset + done, disk_zeroes,
 				   (size_t)MIN(length - done, (uint64_t)sizeof(disk_zeroes)));
 	return result;
 }

@@ -7,16 +7,12 @@
 
 #include "disk/engine.h"
 #include "disk/file.h"
+#include "kvm/io.h"
 #include "kvm/log.h"
 #include "kvm/option.h"
 
 #define PIECE	MIB(2)		/* read, written and compared at once; a multiple of every unit */
 #define BLOCK	4096u		/* zeroes of which are left out */
-
-static bool is_zero(const uint8_t *bytes, size_t length)
-{
-	return !length || (!*bytes && !memcmp(bytes, bytes + 1, length - 1));
-}
 
 static int tell(struct image_progress *progress, uint64_t done, uint64_t total)
 {
@@ -31,10 +27,10 @@ static int copy_sparse(struct image *to, uint64_t offset, const uint8_t *bytes, 
 	int result = 0;
 
 	for (size_t at = 0, end; at < length && !result; at = end) {
-		bool zero = is_zero(bytes + at, MIN(length - at, (size_t)BLOCK));
+		bool zero = bytes_are_zero(bytes + at, MIN(length - at, (size_t)BLOCK));
 
 		for (end = at + BLOCK; end < length; end += BLOCK)
-			if (is_zero(bytes + end, MIN(length - end, (size_t)BLOCK)) != zero)
+			if (bytes_are_zero(bytes + end, MIN(length - end, (size_t)BLOCK)) != zero)
 				break;
 		end = MIN(end, length);
 		if (!zero)
@@ -50,7 +46,7 @@ static int copy_data(struct image *from, struct image *to, uint64_t offset, size
 
 	if (result)
 		return result;
-	if (!zeroed && is_zero(buffer, length))
+	if (!zeroed && bytes_are_zero(buffer, length))
 		return image_write_zeroes(to, offset, length);
 	return zeroed ? copy_sparse(to, offset, buffer, length) : image_write(to, offset, buffer, length);
 }
@@ -111,7 +107,7 @@ static int copy_compressed(struct image *from, struct image *to, const struct im
 			continue;
 		}
 		result = image_read(from, at, buffer, length);
-		if (!result && !is_zero(buffer, length))
+		if (!result && !bytes_are_zero(buffer, length))
 			result = to->disk->format->compress(to->disk, at, buffer, length);
 		at += length;
 	}

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "disk/vhd.h"
+#include "kvm/io.h"
 #include "kvm/log.h"
 
 static int entries_write(struct vhd *vhd)
@@ -74,11 +75,6 @@ static int block_add(struct vhd *vhd, uint32_t block)
 	return 0;
 }
 
-static bool is_zero(const uint8_t *bytes, size_t length)
-{
-	return !*bytes && !memcmp(bytes, bytes + 1, length - 1);
-}
-
 /* Sectors of an older block that were never written are, now. */
 static int bitmap_set(struct vhd *vhd, uint32_t block, uint64_t place, uint32_t first, uint32_t count)
 {
@@ -102,7 +98,7 @@ static int block_write(struct vhd *vhd, uint32_t block, uint32_t at, const uint8
 	int result = 0;
 
 	if (vhd->table[block] == VHD_UNUSED) {
-		if (is_zero(data, length))
+		if (bytes_are_zero(data, length))
 			return 0;
 		result = block_add(vhd, block);
 	}

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "kvm/io.h"
+
 int initramfs_begin(struct initramfs *image)
 {
 	int fd = memfd_create("lkvm-initramfs", MFD_CLOEXEC);
@@ -59,7 +61,7 @@ int initramfs_copy(struct initramfs *image, const char *path, const char *from)
 	_cleanup_close_ int fd = open(from, O_RDONLY | O_CLOEXEC);
 	_cleanup_free_ char *bytes = NULL;
 	struct stat status;
-	size_t length = 0;
+	ssize_t length;
 
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return -errno;
@@ -68,16 +70,10 @@ int initramfs_copy(struct initramfs *image, const char *path, const char *from)
 	bytes = malloc(MAX((size_t)status.st_size, 1u));
 	if (!bytes)
 		return -ENOMEM;
-	while (length < (size_t)status.st_size) {
-		ssize_t n = pread(fd, bytes + length, (size_t)status.st_size - length, (off_t)length);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		length += (size_t)n;
-	}
-	initramfs_add(image, path, S_IFREG | 0644, bytes, length);
+	length = fd_read_at(fd, 0, bytes, (size_t)status.st_size);
+	if (length != status.st_size)
+		return length < 0 ? (int)length : -EIO;
+	initramfs_add(image, path, S_IFREG | 0644, bytes, (size_t)length);
 	return 0;
 }
 

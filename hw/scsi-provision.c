@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "kvm/io.h"
+
 #define SAME_CHUNK	KIB(128)
 
 /* ---- UNMAP ---- */
@@ -110,11 +112,6 @@ static void same_step(struct scsi_command *command)
 	scsi_submit_next(command, DISK_WRITE, lba * size, blocks * size, same_step);
 }
 
-static bool is_zero(const uint8_t *block, size_t size)
-{
-	return !block[0] && !memcmp(block, block + 1, size - 1);
-}
-
 /* The block as many times as a step writes. */
 static bool same_fill(struct scsi_command *command, const uint8_t *block)
 {
@@ -138,7 +135,7 @@ static void same_write(struct scsi_command *command, const uint8_t *block, bool 
 
 	command->io.fua = scsi_writes_through(command->unit);
 	command->io.may_unmap = unmap;
-	if (info->write_zeroes && is_zero(block, size))
+	if (info->write_zeroes && bytes_are_zero(block, size))
 		scsi_submit(command, DISK_WRITE_ZEROES, command->lba * size, command->blocks * size, NULL);
 	else if (same_fill(command, block))
 		same_step(command);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <zlib.h>
 
+#include "kvm/io.h"
 #include "kvm/log.h"
 #include "state/snapshot-io.h"
 
@@ -52,6 +53,14 @@ static int header_check(const struct snapshot_file *file, uint64_t size)
 	return result;
 }
 
+/* A file that ends in between is damaged. */
+static int read_whole(int fd, uint64_t offset, void *data, size_t length)
+{
+	ssize_t got = fd_read_at(fd, offset, data, length);
+
+	return got < 0 ? (int)got : (size_t)got < length ? -EIO : 0;
+}
+
 static int header_read(struct snapshot_file *file)
 {
 	struct stat status;
@@ -63,7 +72,7 @@ static int header_read(struct snapshot_file *file)
 		return refuse(file, "is no file");
 	if ((uint64_t)status.st_size < sizeof(file->header))
 		return refuse(file, "is no snapshot: it is too short");
-	result = snapshot_read(file->fd, 0, &file->header, sizeof(file->header));
+	result = read_whole(file->fd, 0, &file->header, sizeof(file->header));
 	return result ? log_errno(result, "snapshot '%s'", file->path) : header_check(file, (uint64_t)status.st_size);
 }
 
@@ -93,7 +102,7 @@ int snapshot_file_read(const struct snapshot_file *file, const char *name, size_
 	bytes = malloc(*length + 1);
 	if (!bytes)
 		return log_errno(ENOMEM, "snapshot '%s'", file->path);
-	result = snapshot_read(file->fd, le64_get(section->offset), bytes, *length);
+	result = read_whole(file->fd, le64_get(section->offset), bytes, *length);
 	if (result)
 		return log_errno(result, "snapshot '%s': section %s", file->path, name);
 	if (crc32_z(0, bytes, *length) != le32_get(section->crc))
@@ -163,7 +172,7 @@ static int block_load(const struct snapshot_file *file, uint64_t at, void *to, s
 
 	if (!le32_get(sum) && ((data < 0 && errno == ENXIO) || data >= (off_t)(at + length)))
 		return 0;
-	result = snapshot_read(file->fd, at, to, length);
+	result = read_whole(file->fd, at, to, length);
 	if (result)
 		return log_errno(result, "snapshot '%s': memory", file->path);
 	if (snapshot_sum(to, length) == le32_get(sum))

@@ -9,59 +9,16 @@
 #include <sys/stat.h>
 #include <zlib.h>
 
+#include "kvm/io.h"
 #include "kvm/log.h"
 #include "state/snapshot-file.h"
 #include "state/snapshot-io.h"
-
-/* ---- bytes ---- */
-
-int snapshot_read(int fd, uint64_t offset, void *data, size_t length)
-{
-	for (size_t done = 0; done < length;) {
-		ssize_t count = pread(fd, (char *)data + done, length - done, (off_t)(offset + done));
-
-		if (count < 0 && errno == EINTR)
-			continue;
-		if (count <= 0)
-			return count ? -errno : -EIO;
-		done += (size_t)count;
-	}
-	return 0;
-}
-
-int snapshot_write(int fd, uint64_t offset, const void *data, size_t length)
-{
-	for (size_t done = 0; done < length;) {
-		ssize_t count = pwrite(fd, (const char *)data + done, length - done, (off_t)(offset + done));
-
-		if (count < 0 && errno == EINTR)
-			continue;
-		if (count <= 0)
-			return count ? -errno : -EIO;
-		done += (size_t)count;
-	}
-	return 0;
-}
-
-bool snapshot_is_zero(const void *data, size_t length)
-{
-	const uint64_t *words = data;
-	uint64_t any = 0;
-
-	for (size_t i = 0; i < length / 8; i += 64) {
-		for (size_t n = i; n < MIN(i + 64, length / 8); n++)
-			any |= words[n];
-		if (any)
-			return false;
-	}
-	return true;
-}
 
 uint32_t snapshot_sum(const void *data, size_t length)
 {
 	uint32_t sum;
 
-	if (snapshot_is_zero(data, length))
+	if (bytes_are_zero(data, length))
 		return 0;
 	sum = (uint32_t)crc32_z(0, data, length);
 	return sum ? sum : 1;
@@ -107,7 +64,7 @@ static int section_add(struct snapshot_writer *writer, const char *name, uint64_
 
 int snapshot_writer_put(struct snapshot_writer *writer, const char *name, const void *data, size_t length)
 {
-	int result = snapshot_write(writer->fd, writer->end, data, length);
+	int result = fd_write_at(writer->fd, writer->end, data, length);
 
 	if (result)
 		return log_errno(result, "snapshot '%s'", writer->path);
@@ -144,13 +101,13 @@ int snapshot_writer_block(struct snapshot_writer *writer, uint64_t offset, const
 	if (!le32_get(writer->sums[offset / SNAPSHOT_BLOCK]))
 		return 0;
 	while (begin < length && !result) {
-		while (begin < length && snapshot_is_zero(bytes + begin, MIN((size_t)SNAPSHOT_PAGE, length - begin)))
+		while (begin < length && bytes_are_zero(bytes + begin, MIN((size_t)SNAPSHOT_PAGE, length - begin)))
 			begin += SNAPSHOT_PAGE;
 		end = begin;
-		while (end < length && !snapshot_is_zero(bytes + end, MIN((size_t)SNAPSHOT_PAGE, length - end)))
+		while (end < length && !bytes_are_zero(bytes + end, MIN((size_t)SNAPSHOT_PAGE, length - end)))
 			end += SNAPSHOT_PAGE;
 		if (begin < length)
-			result = snapshot_write(writer->fd, writer->memory_offset + offset + begin, bytes + begin,
+			result = fd_write_at(writer->fd, writer->memory_offset + offset + begin, bytes + begin,
 						MIN(end, length) - begin);
 		begin = end;
 	}
@@ -163,7 +120,7 @@ static int sums_write(struct snapshot_writer *writer)
 	struct snapshot_section *section = &writer->header.section[writer->sections - 2];
 
 	section->crc = le32_of((uint32_t)crc32_z(0, (const uint8_t *)writer->sums, length));
-	return snapshot_write(writer->fd, le64_get(section->offset), writer->sums, length);
+	return fd_write_at(writer->fd, le64_get(section->offset), writer->sums, length);
 }
 
 int snapshot_writer_commit(struct snapshot_writer *writer)
@@ -177,7 +134,7 @@ int snapshot_writer_commit(struct snapshot_writer *writer)
 	if (!result && ftruncate(writer->fd, (off_t)le64_get(header->file_size)) < 0)
 		result = -errno;
 	if (!result)
-		result = snapshot_write(writer->fd, 0, header, sizeof(*header));
+		result = fd_write_at(writer->fd, 0, header, sizeof(*header));
 	if (!result && fdatasync(writer->fd) < 0)
 		result = -errno;
 	if (!result && rename(writer->temporary, writer->path) < 0)
