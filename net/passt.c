@@ -9,13 +9,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "kvm/spawn.h"
 #include "stream.h"
 #include "vhost-user.h"
 
@@ -31,27 +31,15 @@
 static int passt_spawn(char *const *arguments, int to, bool output, pid_t *child)
 {
 	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	sigset_t none, usual;
 	int result;
 
-	/* Ours are blocked or ignored, which it would inherit. */
-	sigemptyset(&none);
-	sigemptyset(&usual);
-	sigaddset(&usual, SIGPIPE);
-	sigaddset(&usual, SIGXFSZ);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setsigdefault(&attributes, &usual);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&actions, to, output ? STDOUT_FILENO : SOCKET_FD);
 	if (output)
 		posix_spawn_file_actions_adddup2(&actions, to, STDERR_FILENO);
-	result = posix_spawnp(child, arguments[0], &actions, &attributes, arguments, environ);
+	result = spawn_program(child, NULL, arguments, &actions);
 	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attributes);
 	if (result == ENOENT)
 		return log_error(result, "option --network: mode=passt: there is no program '%s' (install passt, or say program=)",
 				 arguments[0]);

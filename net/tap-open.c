@@ -7,12 +7,12 @@
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <net/if_arp.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
+#include "kvm/spawn.h"
 #include "tap.h"
 
 #define TUN_DEVICE	"/dev/net/tun"
@@ -265,22 +265,10 @@ static int headers_set(struct tap_interface *interface)
 int tap_script(const char *path, const char *interface)
 {
 	char *const arguments[] = { (char *)path, (char *)interface, NULL };
-	posix_spawnattr_t attributes;
-	sigset_t none, usual;
 	int status, result;
 	pid_t child;
 
-	/* Ours are blocked or ignored, which it would inherit. */
-	sigemptyset(&none);
-	sigemptyset(&usual);
-	sigaddset(&usual, SIGPIPE);
-	sigaddset(&usual, SIGXFSZ);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setsigdefault(&attributes, &usual);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	result = posix_spawn(&child, path, NULL, &attributes, arguments, environ);
-	posix_spawnattr_destroy(&attributes);
+	result = spawn_program(&child, path, arguments, NULL);
 	if (result)
 		return log_errno(result, "option --network: can't run the script '%s'", path);
 	while (waitpid(child, &status, 0) < 0)
