@@ -11,7 +11,7 @@
 
 #include "kvm/kvm.h"
 #include "kvm/vhost-option.h"
-#include "kvm/vhost.h"
+#include "vhost/device.h"
 
 #define SCSI_QUEUES	3		/* control, events, requests */
 #define TPGT_MAX	65534U
@@ -19,21 +19,9 @@
 static const char scsi_key[] = "vhost-scsi";
 
 struct vhost_scsi {
-	struct virtio_device device;
-	struct vhost *vhost;
+	struct vhost_device base;
 	struct vhost_scsi *next;
 };
-
-static struct vhost_scsi *scsi_of(struct virtio_device *device)
-{
-	return container_of(device, struct vhost_scsi, device);
-}
-
-static void scsi_handle_queue(struct virtio_device *device, struct virtqueue *vq)
-{
-	(void)device;
-	(void)vq;
-}
 
 static void scsi_config_read(struct virtio_device *device, size_t offset, void *buffer, size_t size)
 {
@@ -48,33 +36,6 @@ static void scsi_config_read(struct virtio_device *device, size_t offset, void *
 	memcpy(buffer, (const char *)&config + offset, size);
 }
 
-static int scsi_start(struct virtio_device *device)
-{
-	return device->quiesced ? 0 : vhost_start(scsi_of(device)->vhost);
-}
-
-static void scsi_interrupts_moved(struct virtio_device *device)
-{
-	vhost_interrupts_moved(scsi_of(device)->vhost);
-}
-
-static void scsi_reset(struct virtio_device *device)
-{
-	vhost_reset(scsi_of(device)->vhost);
-}
-
-static int scsi_quiesce(struct virtio_device *device)
-{
-	vhost_stop(scsi_of(device)->vhost);
-	return 0;
-}
-
-static void scsi_resume(struct virtio_device *device)
-{
-	if (device->running && vhost_start(scsi_of(device)->vhost))
-		virtio_needs_reset(device);
-}
-
 static const struct virtio_device_ops scsi_ops = {
 	.name		= "virtio-scsi",
 	.id		= VIRTIO_ID_SCSI,
@@ -82,13 +43,13 @@ static const struct virtio_device_ops scsi_ops = {
 	.queues		= SCSI_QUEUES,
 	.queue_size	= 128,
 	.config_size	= sizeof(struct virtio_scsi_config),
-	.handle_queue	= scsi_handle_queue,
+	.handle_queue	= vhost_device_handle_queue,
 	.config_read	= scsi_config_read,
-	.start		= scsi_start,
-	.interrupts_moved = scsi_interrupts_moved,
-	.reset		= scsi_reset,
-	.quiesce	= scsi_quiesce,
-	.resume		= scsi_resume,
+	.start		= vhost_device_start,
+	.interrupts_moved = vhost_device_interrupts_moved,
+	.reset		= vhost_device_reset,
+	.quiesce	= vhost_device_quiesce,
+	.resume		= vhost_device_resume,
 };
 
 /* ---- life ---- */
@@ -120,8 +81,8 @@ static void scsi_free_all(struct vhost_scsi *scsi)
 {
 	for (struct vhost_scsi *next; scsi; scsi = next) {
 		next = scsi->next;
-		virtio_device_del(&scsi->device);
-		vhost_close(scsi->vhost);
+		virtio_device_del(&scsi->base.virtio);
+		vhost_close(scsi->base.vhost);
 		free(scsi);
 	}
 }
@@ -138,13 +99,13 @@ static int scsi_add(struct kvm *kvm, struct vhost_scsi **at, const char *text, u
 	*at = scsi;
 	result = scsi_parse(text, wwpn, sizeof(wwpn), &tpgt);
 	if (!result)
-		result = vhost_scsi_open(&scsi->vhost, wwpn, tpgt);
+		result = vhost_scsi_open(&scsi->base.vhost, wwpn, tpgt);
 	if (result)
 		return result;
-	scsi->device.features_offered = scsi->vhost->features;
-	scsi->device.features_refused = ~scsi->vhost->features;
-	result = virtio_device_add(kvm, &scsi->device, &scsi_ops, "vhost-scsi%u", index);
-	return result ? result : vhost_attach(scsi->vhost, &scsi->device, 0, SCSI_QUEUES);
+	scsi->base.virtio.features_offered = scsi->base.vhost->features;
+	scsi->base.virtio.features_refused = ~scsi->base.vhost->features;
+	result = virtio_device_add(kvm, &scsi->base.virtio, &scsi_ops, "vhost-scsi%u", index);
+	return result ? result : vhost_attach(scsi->base.vhost, &scsi->base.virtio, 0, SCSI_QUEUES);
 }
 
 static void vhost_scsi_exit(struct kvm *kvm)

@@ -16,6 +16,7 @@
 #include "kvm/kvm.h"
 #include "user-option.h"
 #include "user.h"
+#include "vhost/device.h"
 
 static const char user_devices_key[] = "vhost-user";
 
@@ -36,10 +37,9 @@ struct user_type {
 };
 
 struct user_device {
-	struct virtio_device device;
+	struct vhost_device base;
 	const struct user_type *type;
 	struct vhost_user *user;
-	struct vhost *vhost;
 	struct event_loop *loop;
 	struct user_device *next;
 	pthread_mutex_t config_lock;	/* guards what follows; innermost */
@@ -47,9 +47,9 @@ struct user_device {
 	size_t config_size;		/* what the daemon has of it */
 };
 
-static struct user_device *device_of(struct virtio_device *device)
+static struct user_device *device_of(struct virtio_device *virtio)
 {
-	return container_of(device, struct user_device, device);
+	return container_of(virtio, struct user_device, base.virtio);
 }
 
 /* ---- config space ---- */
@@ -57,8 +57,8 @@ static struct user_device *device_of(struct virtio_device *device)
 /* What a daemon says of its queues is what it could have: the driver gets what was asked for. */
 static void config_adapt(const struct user_device *device, uint8_t config[VIRTIO_CONFIG_MAX])
 {
-	const uint16_t queues = htole16((uint16_t)(device->device.queue_count - device->type->fixed));
-	const uint32_t many = htole32(device->device.queue_count - device->type->fixed);
+	const uint16_t queues = htole16((uint16_t)(device->base.virtio.queue_count - device->type->fixed));
+	const uint32_t many = htole32(device->base.virtio.queue_count - device->type->fixed);
 
 	if (device->type->ops.id == VIRTIO_ID_BLOCK)
 		memcpy(config + offsetof(struct virtio_blk_config, num_queues), &queues, sizeof(queues));
@@ -104,9 +104,9 @@ static int config_first(struct user_device *device)
 	return 0;
 }
 
-static void device_config_read(struct virtio_device *base, size_t offset, void *buffer, size_t size)
+static void device_config_read(struct virtio_device *virtio, size_t offset, void *buffer, size_t size)
 {
-	struct user_device *device = device_of(base);
+	struct user_device *device = device_of(virtio);
 
 	pthread_mutex_lock(&device->config_lock);
 	memcpy(buffer, device->config + offset, size);
@@ -114,9 +114,9 @@ static void device_config_read(struct virtio_device *base, size_t offset, void *
 }
 
 /* What the write leads to, its daemon knows: input's selectors choose what the rest says. */
-static void device_config_write(struct virtio_device *base, size_t offset, const void *buffer, size_t size)
+static void device_config_write(struct virtio_device *virtio, size_t offset, const void *buffer, size_t size)
 {
-	struct user_device *device = device_of(base);
+	struct user_device *device = device_of(virtio);
 
 	if (device->type->local || !range_contains(0, device->config_size, offset, size))
 		return;
@@ -129,59 +129,26 @@ static void device_config_changed(void *opaque)
 	struct user_device *device = opaque;
 
 	if (config_fetch(device))
-		virtio_config_changed(&device->device);
+		virtio_config_changed(&device->base.virtio);
 }
 
 static const struct vhost_user_client device_client = { .config_changed = device_config_changed };
 
 /* ---- as a virtio device ---- */
 
-static void device_handle_queue(struct virtio_device *base, struct virtqueue *vq)
-{
-	(void)base;
-	(void)vq;
-}
-
-static int device_start(struct virtio_device *base)
-{
-	return base->quiesced ? 0 : vhost_start(device_of(base)->vhost);
-}
-
-static void device_interrupts_moved(struct virtio_device *base)
-{
-	vhost_interrupts_moved(device_of(base)->vhost);
-}
-
-static void device_reset(struct virtio_device *base)
-{
-	vhost_reset(device_of(base)->vhost);
-}
-
-static int device_quiesce(struct virtio_device *base)
-{
-	vhost_stop(device_of(base)->vhost);
-	return 0;
-}
-
-static void device_resume(struct virtio_device *base)
-{
-	if (base->running && vhost_start(device_of(base)->vhost))
-		virtio_needs_reset(base);
-}
-
 /* Rings are saved by the core; there is nothing else here, and what a daemon knows can't be asked for. */
-static void device_save(struct virtio_device *base, struct state_writer *writer)
+static void device_save(struct virtio_device *virtio, struct state_writer *writer)
 {
-	if (device_of(base)->type->keeps && base->running && !writer->error)
-		writer->error = log_error(EOPNOTSUPP, "%s: what its daemon knows of the guest can't be saved", base->device.name);
+	if (device_of(virtio)->type->keeps && virtio->running && !writer->error)
+		writer->error = log_error(EOPNOTSUPP, "%s: what its daemon knows of the guest can't be saved", virtio->device.name);
 }
 
 #define USER_OPS(id_, class_, config_) {							\
 	.name = "vhost-user", .id = (id_), .class_code = (class_), .queues = 1, .config_size = (config_),	\
-	.handle_queue = device_handle_queue, .config_read = device_config_read,		\
-	.config_write = device_config_write, .start = device_start,			\
-	.interrupts_moved = device_interrupts_moved, .reset = device_reset,		\
-	.quiesce = device_quiesce, .resume = device_resume, .save = device_save }
+	.handle_queue = vhost_device_handle_queue, .config_read = device_config_read,		\
+	.config_write = device_config_write, .start = vhost_device_start,			\
+	.interrupts_moved = vhost_device_interrupts_moved, .reset = vhost_device_reset,		\
+	.quiesce = vhost_device_quiesce, .resume = vhost_device_resume, .save = device_save }
 
 static const struct user_type user_types[] = {
 	{ .name = "blk", .more = true, .least = 24, .mq_feature = VIRTIO_BLK_F_MQ,
@@ -229,29 +196,29 @@ static int device_queues(struct user_device *device, const struct user_option *o
 	const struct user_type *type = device->type;
 	unsigned int most = vhost_user_queues(device->user);
 
-	device->device.queue_count = type->fixed + (type->more ? MAX(option->queues, 1U) : 0);
+	device->base.virtio.queue_count = type->fixed + (type->more ? MAX(option->queues, 1U) : 0);
 	if (option->queues > 1 && !type->more)
 		return log_error(EUSAGE, "option --vhost-user: type=%s has no queues=", type->name);
-	if (device->device.queue_count > most)
+	if (device->base.virtio.queue_count > most)
 		return log_error(EUSAGE, "option --vhost-user: %s: its daemon has %u queues, not %u", option->path, most,
-				 device->device.queue_count);
+				 device->base.virtio.queue_count);
 	return 0;
 }
 
 static void device_features(struct user_device *device)
 {
-	uint64_t features = device->vhost->features;
+	uint64_t features = device->base.vhost->features;
 
-	if (device->type->mq_feature && device->device.queue_count == device->type->fixed + 1)
+	if (device->type->mq_feature && device->base.virtio.queue_count == device->type->fixed + 1)
 		features &= ~BIT(device->type->mq_feature);
-	device->device.features_offered = features;
-	device->device.features_refused = ~features;
+	device->base.virtio.features_offered = features;
+	device->base.virtio.features_refused = ~features;
 }
 
 static void device_free(struct user_device *device)
 {
-	virtio_device_del(&device->device);
-	vhost_close(device->vhost);
+	virtio_device_del(&device->base.virtio);
+	vhost_close(device->base.vhost);
 	event_loop_destroy(device->loop);
 	pthread_mutex_destroy(&device->config_lock);
 	free(device);
@@ -259,7 +226,7 @@ static void device_free(struct user_device *device)
 
 static void device_local_config(struct user_device *device, const struct user_option *option)
 {
-	const uint32_t queues = htole32(device->device.queue_count - device->type->fixed);
+	const uint32_t queues = htole32(device->base.virtio.queue_count - device->type->fixed);
 
 	memcpy(device->config, option->tag, strlen(option->tag));
 	memcpy(device->config + FS_TAG_SIZE, &queues, sizeof(queues));
@@ -273,7 +240,7 @@ static int device_make(struct kvm *kvm, struct user_device *device, const struct
 		result = vhost_user_open(&device->user, option->path, -1, device->loop, &device_client, device);
 	if (result)
 		return result;
-	device->vhost = vhost_user_base(device->user);
+	device->base.vhost = vhost_user_base(device->user);
 	result = device_queues(device, option);
 	if (!result)
 		result = config_first(device);
@@ -282,10 +249,10 @@ static int device_make(struct kvm *kvm, struct user_device *device, const struct
 	if (device->type->local)
 		device_local_config(device, option);
 	device_features(device);
-	device->device.loop = device->loop;
-	result = virtio_device_add(kvm, &device->device, &device->type->ops, "vhost-user-%s%zu", device->type->name, index);
+	device->base.virtio.loop = device->loop;
+	result = virtio_device_add(kvm, &device->base.virtio, &device->type->ops, "vhost-user-%s%zu", device->type->name, index);
 	if (!result)
-		result = vhost_attach(device->vhost, &device->device, 0, device->device.queue_count);
+		result = vhost_attach(device->base.vhost, &device->base.virtio, 0, device->base.virtio.queue_count);
 	return result ? result : event_loop_start_thread(device->loop);
 }
 

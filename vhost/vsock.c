@@ -6,42 +6,29 @@
  * are gone, behind a load, and reads its CID again, which is the host's to give. virtio/vsock.c is what needs no module.
  */
 #include <linux/virtio_vsock.h>
-#include <string.h>
 
 #include "kvm/kvm.h"
 #include "kvm/vhost-option.h"
-#include "kvm/vhost.h"
+#include "vhost/device.h"
+#include "virtio/vsock-guest.h"
 
 enum { RECEIVE, TRANSMIT, EVENT, VSOCK_QUEUES };
-
-#define CID_FIRST	3U
 
 static const char vsock_key[] = "vhost-vsock";
 
 struct vhost_vsock {
-	struct virtio_device device;
-	struct vhost *vhost;
-	uint32_t cid;
-	bool transport_reset;		/* the driver is to be told that all connections are gone */
+	struct vhost_device base;
+	struct vsock_guest guest;
 };
 
 static struct vhost_vsock *vsock_of(struct virtio_device *device)
 {
-	return container_of(device, struct vhost_vsock, device);
+	return container_of(device, struct vhost_vsock, base.virtio);
 }
 
 static int vsock_event(struct virtio_device *device, struct virtqueue *vq, struct virtio_request *req)
 {
-	const struct virtio_vsock_event event = { .id = htole32(VIRTIO_VSOCK_EVENT_TRANSPORT_RESET) };
-	struct vhost_vsock *vsock = vsock_of(device);
-
-	if (!vsock->transport_reset) {
-		virtqueue_unpop(vq, req);
-		return 0;
-	}
-	vsock->transport_reset = false;
-	virtqueue_push(vq, req, (uint32_t)virtio_request_write(req, 0, &event, sizeof(event)));
-	return 1;
+	return vsock_guest_event(&vsock_of(device)->guest, vq, req);
 }
 
 static void vsock_handle_queue(struct virtio_device *device, struct virtqueue *vq)
@@ -52,43 +39,19 @@ static void vsock_handle_queue(struct virtio_device *device, struct virtqueue *v
 
 static void vsock_config_read(struct virtio_device *device, size_t offset, void *buffer, size_t size)
 {
-	const struct virtio_vsock_config config = { .guest_cid = htole64(vsock_of(device)->cid) };
-
-	memcpy(buffer, (const char *)&config + offset, size);
-}
-
-static int vsock_start(struct virtio_device *device)
-{
-	return device->quiesced ? 0 : vhost_start(vsock_of(device)->vhost);
-}
-
-static void vsock_interrupts_moved(struct virtio_device *device)
-{
-	vhost_interrupts_moved(vsock_of(device)->vhost);
+	vsock_guest_config(&vsock_of(device)->guest, offset, buffer, size);
 }
 
 static void vsock_reset(struct virtio_device *device)
 {
-	vsock_of(device)->transport_reset = false;
-	vhost_reset(vsock_of(device)->vhost);
-}
-
-static int vsock_quiesce(struct virtio_device *device)
-{
-	vhost_stop(vsock_of(device)->vhost);
-	return 0;
-}
-
-static void vsock_resume(struct virtio_device *device)
-{
-	if (device->running && vhost_start(vsock_of(device)->vhost))
-		virtio_needs_reset(device);
+	vsock_of(device)->guest.transport_reset = false;
+	vhost_device_reset(device);
 }
 
 static int vsock_load(struct virtio_device *device, struct state_reader *reader)
 {
 	(void)reader;
-	vsock_of(device)->transport_reset = true;
+	vsock_of(device)->guest.transport_reset = true;
 	return 0;
 }
 
@@ -101,11 +64,11 @@ static const struct virtio_device_ops vsock_ops = {
 	.config_size	= sizeof(struct virtio_vsock_config),
 	.handle_queue	= vsock_handle_queue,
 	.config_read	= vsock_config_read,
-	.start		= vsock_start,
-	.interrupts_moved = vsock_interrupts_moved,
+	.start		= vhost_device_start,
+	.interrupts_moved = vhost_device_interrupts_moved,
 	.reset		= vsock_reset,
-	.quiesce	= vsock_quiesce,
-	.resume		= vsock_resume,
+	.quiesce	= vhost_device_quiesce,
+	.resume		= vhost_device_resume,
 	.load		= vsock_load,
 };
 
@@ -127,7 +90,6 @@ bool vsock_is_vhost(const char *text)
 
 static int vsock_parse(struct vhost_vsock *vsock, const char *text)
 {
-	uint64_t cid = (uint64_t)getpid() + CID_FIRST;
 	struct keyval keyval;
 	bool vhost = true;
 	int result = keyval_parse(&keyval, "vsock", text, true);
@@ -137,17 +99,16 @@ static int vsock_parse(struct vhost_vsock *vsock, const char *text)
 	result = keyval_bool(&keyval, "vsock", "vhost", &vhost);
 	if (!result)
 		result = keyval_done(&keyval, "vsock", "vhost (there is no path= with it: the host has sockets of the family)");
-	if (!result && strcmp(keyval.first, "auto") && (parse_uint(keyval.first, &cid) || cid < CID_FIRST || cid >= UINT32_MAX))
-		result = log_error(EUSAGE, "option --vsock: '%s' is no CID of a guest (auto, or 3 to 4294967294)", keyval.first);
-	vsock->cid = (uint32_t)cid;
+	if (!result)
+		result = vsock_guest_parse(&vsock->guest, keyval.first);
 	keyval_free(&keyval);
 	return result;
 }
 
 static void vsock_free(struct vhost_vsock *vsock)
 {
-	virtio_device_del(&vsock->device);
-	vhost_close(vsock->vhost);
+	virtio_device_del(&vsock->base.virtio);
+	vhost_close(vsock->base.vhost);
 	free(vsock);
 }
 
@@ -165,14 +126,14 @@ static int vsock_make(struct kvm *kvm, struct vhost_vsock *vsock, const char *te
 	int result = vsock_parse(vsock, text);
 
 	if (!result)
-		result = vhost_vsock_open(&vsock->vhost, vsock->cid);
+		result = vhost_vsock_open(&vsock->base.vhost, vsock->guest.cid);
 	if (result)
 		return result;
-	vsock->device.features_offered = vsock->vhost->features;
-	vsock->device.features_refused = ~vsock->vhost->features;
-	result = virtio_device_add(kvm, &vsock->device, &vsock_ops, "virtio-vsock");
+	vsock->base.virtio.features_offered = vsock->base.vhost->features;
+	vsock->base.virtio.features_refused = ~vsock->base.vhost->features;
+	result = virtio_device_add(kvm, &vsock->base.virtio, &vsock_ops, "virtio-vsock");
 	if (!result)
-		result = vhost_attach(vsock->vhost, &vsock->device, RECEIVE, EVENT);
+		result = vhost_attach(vsock->base.vhost, &vsock->base.virtio, RECEIVE, EVENT);
 	return result ? result : kvm_set_state(kvm, vsock_key, vsock);
 }
 

@@ -258,7 +258,7 @@ void vsock_connection_receive(struct vsock_connection *connection, const struct 
 uint32_t vsock_packet_write(const struct vsock *vsock, struct virtio_request *req, const struct vsock_packet *packet)
 {
 	const struct virtio_vsock_hdr header = {
-		.src_cid = htole64(VSOCK_CID_HOST), .dst_cid = htole64(vsock->cid),
+		.src_cid = htole64(VSOCK_CID_HOST), .dst_cid = htole64(vsock->guest.cid),
 		.src_port = htole32(packet->source_port), .dst_port = htole32(packet->destination_port),
 		.len = htole32(packet->length), .type = htole16(VIRTIO_VSOCK_TYPE_STREAM),
 		.op = htole16(packet->operation), .flags = htole32(packet->flags),

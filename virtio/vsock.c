@@ -122,7 +122,7 @@ static void vsock_take(struct vsock *vsock, const struct vsock_packet *packet)
 	struct vsock_connection *connection;
 
 	/* 5.10.6.4.2: what isn't from or for this context is dropped; what is of no known type is answered. */
-	if (packet->source_cid != vsock->cid || packet->destination_cid != VSOCK_CID_HOST)
+	if (packet->source_cid != vsock->guest.cid || packet->destination_cid != VSOCK_CID_HOST)
 		return;
 	connection = vsock_connection_find(vsock, packet->source_port, packet->destination_port);
 	if (connection && packet->type == VIRTIO_VSOCK_TYPE_STREAM)
@@ -156,16 +156,7 @@ static int vsock_transmit(struct virtio_device *device, struct virtqueue *vq, st
 
 static int vsock_event(struct virtio_device *device, struct virtqueue *vq, struct virtio_request *req)
 {
-	const struct virtio_vsock_event event = { .id = htole32(VIRTIO_VSOCK_EVENT_TRANSPORT_RESET) };
-	struct vsock *vsock = vsock_of(device);
-
-	if (!vsock->transport_reset) {
-		virtqueue_unpop(vq, req);
-		return 0;
-	}
-	vsock->transport_reset = false;
-	virtqueue_push(vq, req, (uint32_t)virtio_request_write(req, 0, &event, sizeof(event)));
-	return 1;
+	return vsock_guest_event(&vsock_of(device)->guest, vq, req);
 }
 
 static void vsock_handle_queue(struct virtio_device *device, struct virtqueue *vq)
@@ -188,9 +179,7 @@ static void vsock_handle_queue(struct virtio_device *device, struct virtqueue *v
 
 static void vsock_config_read(struct virtio_device *device, size_t offset, void *buffer, size_t size)
 {
-	const struct virtio_vsock_config config = { .guest_cid = htole64(vsock_of(device)->cid) };
-
-	memcpy(buffer, (const char *)&config + offset, size);
+	vsock_guest_config(&vsock_of(device)->guest, offset, buffer, size);
 }
 
 /* ---- life ---- */
@@ -202,7 +191,7 @@ static void vsock_reset(struct virtio_device *device)
 	while (vsock->count)
 		vsock_connection_free(vsock->connections[0]);
 	vsock->reset_count = vsock->next = 0;
-	vsock->transmit_stalled = vsock->transport_reset = false;
+	vsock->transmit_stalled = vsock->guest.transport_reset = false;
 }
 
 static int vsock_quiesce(struct virtio_device *device)
@@ -228,7 +217,7 @@ static void vsock_resume(struct virtio_device *device)
 }
 
 static const struct state_field vsock_fields[] = {
-	STATE_U32_MAX(struct vsock, cid, UINT32_MAX - 1),
+	STATE_U32_MAX(struct vsock, guest.cid, UINT32_MAX - 1),
 };
 STATE_TABLE(vsock_table, "virtio-vsock", 1, vsock_fields);
 
@@ -240,17 +229,17 @@ static void vsock_save(struct virtio_device *device, struct state_writer *writer
 static int vsock_load(struct virtio_device *device, struct state_reader *reader)
 {
 	struct vsock *vsock = vsock_of(device);
-	uint32_t before = vsock->cid;
+	uint32_t before = vsock->guest.cid;
 	int result = state_load(reader, &vsock_table, vsock);
 
-	if (!result && vsock->cid < VSOCK_CID_FIRST) {
-		result = log_error(EINVAL, "saved state: a guest's CID of %u", vsock->cid);
-		vsock->cid = before;
+	if (!result && vsock->guest.cid < VSOCK_CID_FIRST) {
+		result = log_error(EINVAL, "saved state: a guest's CID of %u", vsock->guest.cid);
+		vsock->guest.cid = before;
 	}
 	if (result)
 		return result;
 	vsock_reset(device);
-	vsock->transport_reset = true;
+	vsock->guest.transport_reset = true;
 	return 0;
 }
 
@@ -302,17 +291,6 @@ static int vsock_default_path(struct vsock *vsock, const struct kvm *kvm)
 	return 0;
 }
 
-/* A guest's CID is its VM's own here, but people like to tell VMs apart: no two that run have the same PID. */
-static int vsock_parse_cid(struct vsock *vsock, const char *text)
-{
-	uint64_t cid = (uint64_t)getpid() + VSOCK_CID_FIRST;
-
-	if (strcmp(text, "auto") && (parse_uint(text, &cid) || cid < VSOCK_CID_FIRST || cid >= UINT32_MAX))
-		return log_error(EUSAGE, "option --vsock: '%s' is no CID of a guest (auto, or 3 to 4294967294)", text);
-	vsock->cid = (uint32_t)cid;
-	return 0;
-}
-
 static int vsock_parse(struct vsock *vsock, const struct kvm *kvm, const char *text)
 {
 	struct keyval keyval;
@@ -326,7 +304,7 @@ static int vsock_parse(struct vsock *vsock, const struct kvm *kvm, const char *t
 	(void)keyval_get(&keyval, "vhost");
 	result = keyval_done(&keyval, "vsock", "path, vhost");
 	if (!result)
-		result = vsock_parse_cid(vsock, keyval.first);
+		result = vsock_guest_parse(&vsock->guest, keyval.first);
 	if (!result && path && *path) {
 		vsock->path = strdup(path);
 		result = vsock->path ? 0 : log_errno(ENOMEM, "virtio-vsock");

@@ -9,9 +9,9 @@
 #include <linux/virtio_vsock.h>
 
 #include "kvm/virtio.h"
+#include "virtio/vsock-guest.h"
 
 #define VSOCK_CID_HOST		2U
-#define VSOCK_CID_FIRST		3U
 #define VSOCK_CONNECTIONS_MAX	256
 #define VSOCK_RESETS_MAX	64		/* for packets that belong to no connection */
 #define VSOCK_BUFFER		KIB(128)	/* what a guest may send on a connection before the host takes it */
@@ -62,7 +62,7 @@ struct vsock_connection {
 
 struct vsock {
 	struct virtio_device device;
-	uint32_t cid;
+	struct vsock_guest guest;
 	char *path;			/* of the Unix socket; PATH_PORT are the host's */
 	ino_t inode;			/* of what was bound there */
 	struct event_source listener;	/* source.fd -1: none */
@@ -73,7 +73,6 @@ struct vsock {
 	struct { uint32_t guest_port, host_port; } resets[VSOCK_RESETS_MAX];
 	unsigned int reset_count;
 	bool transmit_stalled;		/* requests wait until resets have been sent */
-	bool transport_reset;		/* the driver is to be told that all connections are gone */
 	bool quiesced;
 	uint64_t turn_bytes;		/* moved in this turn of the loop */
 	uint8_t bounce[VSOCK_PACKET_MAX];
