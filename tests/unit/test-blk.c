@@ -2,6 +2,8 @@
 /* virtio/blk.c with a real image behind it: what drivers ask for, and what hostile ones try. */
 #include "tests/unit/blk-driver.h"
 
+#include "tests/unit/disk-tap.h"
+
 static void setup(void)
 {
 	machine(",serial=LKVM-0123456789ABCDE");
@@ -256,25 +258,10 @@ END_TEST
 
 /* ---- what reaches the medium ---- */
 
-static atomic_uint tap_fua, tap_flushes;
-
-static int tap_change(struct disk_file_tap *tap, enum disk_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
-		      unsigned int iov_count, bool fua)
-{
-	(void)tap, (void)offset, (void)length, (void)iov, (void)iov_count;
-	atomic_fetch_add(&tap_fua, fua);
-	atomic_fetch_add(&tap_flushes, op == DISK_FLUSH);
-	return 0;
-}
-
-static struct disk_file_tap tap = { .change = tap_change };
-
 /* Writes, zeroes and discards, then a flush: how many waited for the medium. */
 static void changes_wait(unsigned int fua, unsigned int flushes)
 {
-	atomic_store(&tap_fua, 0);
-	atomic_store(&tap_flushes, 0);
-	disks_get(kvm, 0)->file->tap = &tap;
+	tap_start(disks_get(kvm, 0));
 	fill_data(0x5a, 1024);
 	ck_assert_uint_eq(ask(VIRTIO_BLK_T_OUT, 200, 1024, false), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(ask_range(VIRTIO_BLK_T_WRITE_ZEROES, 16, 8, 0), VIRTIO_BLK_S_OK);
@@ -282,10 +269,9 @@ static void changes_wait(unsigned int fua, unsigned int flushes)
 	ck_assert_uint_eq(atomic_load(&tap_fua), fua);
 	ck_assert_uint_eq(ask(VIRTIO_BLK_T_IN, 200, 512, true), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(ask(VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
-	ck_assert_uint_eq(atomic_load(&tap_fua), fua);
-	ck_assert_uint_eq(atomic_load(&tap_flushes), flushes);
+	tap_expect(fua, flushes);
 	ck_assert_uint_eq(file_byte(200 * 512), 0x5a);
-	disks_get(kvm, 0)->file->tap = NULL;
+	tap_stop(disks_get(kvm, 0));
 }
 
 static uint8_t read_wce(void)

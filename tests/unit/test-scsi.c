@@ -4,6 +4,7 @@
 
 #include "disk/engine.h"
 #include "disk/file.h"
+#include "tests/unit/disk-tap.h"
 
 #define DISK_BLOCKS	SECTORS
 
@@ -351,36 +352,20 @@ static uint8_t caching(void)
 	return data_byte(6);
 }
 
-static atomic_uint tap_fua, tap_flushes;
-
-static int tap_change(struct disk_file_tap *tap, enum disk_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
-		      unsigned int iov_count, bool fua)
-{
-	(void)tap, (void)offset, (void)length, (void)iov, (void)iov_count;
-	atomic_fetch_add(&tap_fua, fua);
-	atomic_fetch_add(&tap_flushes, op == DISK_FLUSH);
-	return 0;
-}
-
-static struct disk_file_tap tap = { .change = tap_change };
-
 /* Writes, zeroes and unmaps, then a flush: how many waited for the medium. */
 static void changes_wait(unsigned int fua, unsigned int flushes)
 {
 	static const uint8_t list[] = { BE16(22), BE16(16), 0, 0, 0, 0, BE64(64), BE32(64), 0, 0, 0, 0 };
 
-	atomic_store(&tap_fua, 0);
-	atomic_store(&tap_flushes, 0);
-	disks_get(kvm, 0)->file->tap = &tap;
+	tap_start(disks_get(kvm, 0));
 	fill_data(0x5a, 1024);
 	is_good(ask(CDB(0x2a, 0, BE32(200), 0, BE16(2)), 1024, 0), 0);
 	is_good(ask(CDB(0x93, 1, BE64(16), BE32(8)), 0, 0), 0);
 	put_data(list, sizeof(list));
 	is_good(ask(CDB(0x42, 0, 0, 0, 0, 0, 0, BE16(sizeof(list))), sizeof(list), 0), 0);
 	is_good(ask(CDB(0x35), 0, 0), 0);
-	ck_assert_uint_eq(atomic_load(&tap_fua), fua);
-	ck_assert_uint_eq(atomic_load(&tap_flushes), flushes);
-	disks_get(kvm, 0)->file->tap = NULL;
+	tap_expect(fua, flushes);
+	tap_stop(disks_get(kvm, 0));
 }
 
 START_TEST(a_driver_chooses_whether_writes_wait_for_the_medium)
@@ -392,14 +377,12 @@ START_TEST(a_driver_chooses_whether_writes_wait_for_the_medium)
 	is_good(select_caching(0x04, true), 0);
 	ck_assert_uint_eq(caching(), 0x04);
 	/* FUA asks for one write; a read with it has all on the medium first */
-	atomic_store(&tap_fua, 0);
-	atomic_store(&tap_flushes, 0);
-	disks_get(kvm, 0)->file->tap = &tap;
+	tap_start(disks_get(kvm, 0));
 	is_good(ask(CDB(0x2a, 0x08, BE32(200), 0, BE16(1)), 512, 0), 0);
 	ck_assert_uint_eq(atomic_load(&tap_fua), 1);
 	is_good(ask(CDB(0x28, 0x08, BE32(200), 0, BE16(1)), 0, 512), 0);
 	ck_assert_uint_eq(atomic_load(&tap_flushes), 1);
-	disks_get(kvm, 0)->file->tap = NULL;
+	tap_stop(disks_get(kvm, 0));
 }
 END_TEST
 
