@@ -34,7 +34,9 @@ static void cpu_signal(int number)
 void kvm_cpu_request(struct kvm_cpu *cpu, unsigned long bits)
 {
 	atomic_fetch_or(&cpu->requests, bits);
-	if (cpu->started)
+	if (cpu_current_run == cpu->run)
+		cpu_signal(CPU_SIGNAL);
+	else if (cpu->started)
 		pthread_kill(cpu->thread, CPU_SIGNAL);
 }
 
@@ -274,10 +276,12 @@ static void cpu_park(struct kvm_cpu *cpu)
 	cpu_complete_io(cpu);
 	pthread_mutex_lock(&kvm->pause_lock);
 	kvm->parked++;
+	cpu->parked = true;
 	while (cpu_must_wait(cpu)) {
 		event_loop_nudge(kvm->loop);
 		pthread_cond_wait(&kvm->pause_cond, &kvm->pause_lock);
 	}
+	cpu->parked = false;
 	kvm->parked--;
 	pthread_mutex_unlock(&kvm->pause_lock);
 }
@@ -421,9 +425,14 @@ int kvm_cpus_start(struct kvm *kvm)
 
 void kvm_cpus_stop(struct kvm *kvm)
 {
-	for (unsigned int i = 0; i < kvm->cpu_count; i++)
-		kvm_cpu_request(kvm->cpus[i], CPU_REQUEST_STOP);
 	pthread_mutex_lock(&kvm->pause_lock);
+	for (unsigned int i = 0; i < kvm->cpu_count; i++) {
+		/* A signal would wake one that is parked twice. */
+		if (kvm->cpus[i]->parked)
+			atomic_fetch_or(&kvm->cpus[i]->requests, CPU_REQUEST_STOP);
+		else
+			kvm_cpu_request(kvm->cpus[i], CPU_REQUEST_STOP);
+	}
 	pthread_cond_broadcast(&kvm->pause_cond);
 	pthread_mutex_unlock(&kvm->pause_lock);
 	cpus_wait(kvm, &kvm->exited);

@@ -27,6 +27,7 @@ struct kvm_cpu {
 	struct kvm_run *run;
 	pthread_t thread;
 	atomic_bool started;		/* written by the main thread */
+	bool parked;			/* guarded by kvm->pause_lock */
 	bool io_pending;		/* own thread: KVM completes the last exit at the next KVM_RUN */
 	atomic_ulong requests;
 	cpu_set_t *affinity;		/* --vcpu-affinity's, or NULL; core/cpu-list.c */
