@@ -291,7 +291,8 @@ struct config_value *config_find(const struct config *config, const char *name, 
 	for (size_t i = 0; i < config->count; i++) {
 		const char *known = config->values[i].def->name;
 
-		if (strncmp(known, name, length) == 0 && known[length] == '\0')
+		/* Few share the first letter: most of what a short life spent on options was these calls. */
+		if (*known == *name && strncmp(known, name, length) == 0 && known[length] == '\0')
 			return &config->values[i];
 	}
 	return NULL;
