@@ -39,12 +39,16 @@ static enum disk_policy errors_decide(const struct disk_owner *owner, enum disk_
 
 /* ---- on the disk's loop ---- */
 
-static void errors_keep(struct disk_errors *errors, struct disk_request *request)
+void disk_keep(struct disk *disk, struct disk_request *request)
 {
+	struct disk_errors *errors = &disk->errors;
+
 	request->next = NULL;
 	*errors->kept_tail = request;
 	errors->kept_tail = &request->next;
 	atomic_fetch_add(&errors->kept_count, 1);
+	/* the main loop may have looked while it was taken off */
+	event_work_post(&errors->tell);
 }
 
 enum disk_policy disk_failed(struct disk *disk, struct disk_request *request, int result)
@@ -54,14 +58,17 @@ enum disk_policy disk_failed(struct disk *disk, struct disk_request *request, in
 
 	if (!disk->owner)
 		return DISK_REPORT;
+	log_guest(&disk->owner->log_limit, "%s: host I/O at %llu failed: %s", disk->owner->name,
+		  (unsigned long long)request->offset, strerrordesc_np(-result));
 	policy = errors_decide(disk->owner, request->op, -result);
-	if (policy == DISK_STOP)
-		errors_keep(errors, request);
 	/* Why it stands still is worth more than what came later. */
 	if (last_action(atomic_load(&errors->last)) != DISK_STOP)
 		atomic_store(&errors->last, ((uint32_t)-result & LAST_ERRNO) | (request->op == DISK_READ ? 0 : (uint32_t)LAST_WRITE) |
 			     (uint32_t)policy << LAST_ACTION);
-	event_work_post(&errors->tell);
+	if (policy == DISK_STOP)
+		disk_keep(disk, request);
+	else
+		event_work_post(&errors->tell);
 	return policy;
 }
 

@@ -81,39 +81,17 @@ STATE_TABLE(blk_table, "virtio-blk", 1, blk_fields);
 
 #define WAITING_SECTION	"virtio-blk waiting"
 
-/* A request that failed is in its ring still: where it begins is all there is to save of it. */
 static void blk_save(struct virtio_device *device, struct state_writer *writer)
 {
 	struct blk *blk = container_of(device, struct blk, device);
-	size_t count = blk_waiting(blk, NULL, 0);
-	_cleanup_free_ struct blk_waiting *waiting = calloc(MAX(count, (size_t)1), sizeof(*waiting));
+	struct virtio_waiting kept = { 0 };
 
 	state_save(writer, &blk_table, blk);
-	if (!waiting) {
+	if (blk_waiting(blk, &kept))
 		writer->error = -ENOMEM;
-		return;
-	}
-	blk_waiting(blk, waiting, count);
-	state_save_blob(writer, WAITING_SECTION, waiting, count * sizeof(*waiting));
-}
-
-static int blk_load_waiting(struct blk *blk, struct state_reader *reader)
-{
-	size_t max = blk->device.queue_count * (size_t)BLK_QUEUE_SIZE * sizeof(struct blk_waiting), length;
-	_cleanup_free_ struct blk_waiting *waiting = malloc(max);
-	int result = waiting ? state_load_blob(reader, WAITING_SECTION, waiting, max, &length) : -ENOMEM;
-
-	if (result)
-		return result;
-	for (size_t i = 0; i < length / sizeof(*waiting); i++)
-		if (le16_get(waiting[i].queue) >= blk->device.queue_count)
-			return log_error(EINVAL, "saved state: %s: a request of a queue that isn't there", blk->device.device.name);
-	if (length % sizeof(*waiting))
-		return log_error(EINVAL, "saved state: %s: part of a request that waits", blk->device.device.name);
-	blk->waiting_count = length / sizeof(*waiting);
-	if (length)
-		blk->waiting = take_pointer(&waiting);
-	return 0;
+	/* what was loaded waits in place of what was kept, until the device resumes */
+	virtio_waiting_save(blk->waiting.count ? &blk->waiting : &kept, WAITING_SECTION, writer);
+	virtio_waiting_free(&kept);
 }
 
 static int blk_load(struct virtio_device *device, struct state_reader *reader)
@@ -121,7 +99,7 @@ static int blk_load(struct virtio_device *device, struct state_reader *reader)
 	struct blk *blk = container_of(device, struct blk, device);
 	int result = state_load(reader, &blk_table, blk);
 
-	return result ? result : blk_load_waiting(blk, reader);
+	return result ? result : virtio_waiting_load(&blk->waiting, WAITING_SECTION, device, 0, reader);
 }
 
 /* ---- the devices of a VM ---- */

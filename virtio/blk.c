@@ -12,8 +12,6 @@
 
 #include <string.h>
 
-#include "kvm/log.h"
-
 #define SECTOR		BLK_SECTOR
 #define TURN_MAX	1024	/* requests of one queue before others have their turn */
 
@@ -49,6 +47,12 @@ static struct blk_request *blk_take(struct blk *blk)
 	return request;
 }
 
+static void blk_give(struct blk_request *request)
+{
+	request->next = request->blk->pool;
+	request->blk->pool = request;
+}
+
 static void blk_finish(struct blk_request *request, uint8_t status)
 {
 	struct blk *blk = request->blk;
@@ -56,20 +60,14 @@ static void blk_finish(struct blk_request *request, uint8_t status)
 	*request->status = status;
 	virtqueue_push(request->vq, request->req, (status == VIRTIO_BLK_S_OK ? request->written : 0) + 1);
 	blk->pushed |= BIT(request->vq->index);
-	request->next = blk->pool;
-	blk->pool = request;
+	blk_give(request);
 }
 
 static void blk_io_done(struct disk_request *io, int result)
 {
 	struct blk_request *request = container_of(io, struct blk_request, io);
-	enum disk_policy policy = DISK_IGNORE;
+	enum disk_policy policy = result ? disk_failed(request->blk->disk, io, result) : DISK_IGNORE;
 
-	if (result) {
-		log_guest(&request->blk->device.log_limit, "%s: host I/O at %llu failed: %s", request->blk->device.device.name,
-			  (unsigned long long)io->offset, strerrordesc_np(-result));
-		policy = disk_failed(request->blk->disk, io, result);
-	}
 	if (policy != DISK_STOP)
 		blk_finish(request, policy == DISK_IGNORE ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
 }
@@ -227,11 +225,17 @@ static uint8_t blk_execute(struct blk_request *request, const struct virtio_blk_
 	}
 }
 
-static void blk_handle(struct blk *blk, struct blk_request *request, struct virtqueue *vq, struct virtio_request *req)
+static int blk_handle(struct virtio_device *device, struct virtqueue *vq, struct virtio_request *req)
 {
+	struct blk *blk = container_of(device, struct blk, device);
+	struct blk_request *request = blk_take(blk);
 	struct virtio_blk_outhdr header;
 	uint8_t status;
 
+	if (!request) {
+		virtqueue_unpop(vq, req);
+		return 0;
+	}
 	request->blk = blk;
 	request->vq = vq;
 	request->req = req;
@@ -239,33 +243,26 @@ static void blk_handle(struct blk *blk, struct blk_request *request, struct virt
 	request->io.done = blk_io_done;
 	request->status = blk_take_status(req);
 	if (!request->status || !blk_take_header(req, &header)) {
-		request->next = blk->pool;
-		blk->pool = request;
+		blk_give(request);
 		virtqueue_push(vq, req, 0);
 		virtqueue_fail(vq, "a block request without header or status");
-		return;
+		return 1;
 	}
 	status = blk_execute(request, &header);
 	if (status != UINT8_MAX)
 		blk_finish(request, status);
+	return 1;
 }
 
 /* Returns what virtqueue_pop() did, or -ENOMEM. */
 static int blk_handle_next(struct blk *blk, struct virtqueue *vq)
 {
-	struct blk_request *request;
 	struct virtio_request *req;
 	int popped = virtqueue_pop(vq, &req);
 
 	if (popped <= 0)
 		return popped;
-	request = blk_take(blk);
-	if (!request) {
-		virtqueue_unpop(vq, req);
-		return -ENOMEM;
-	}
-	blk_handle(blk, request, vq, req);
-	return 1;
+	return blk_handle(&blk->device, vq, req) ? 1 : -ENOMEM;
 }
 
 void blk_handle_queue(struct virtio_device *device, struct virtqueue *vq)
@@ -290,53 +287,21 @@ void blk_handle_queue(struct virtio_device *device, struct virtqueue *vq)
 
 /* ---- requests that wait for the VM to go on ---- */
 
-size_t blk_waiting(const struct blk *blk, struct blk_waiting *waiting, size_t max)
+int blk_waiting(const struct blk *blk, struct virtio_waiting *waiting)
 {
-	size_t count = 0;
+	int result = 0;
 
-	for (struct disk_request *io = disk_kept(blk->disk); io; io = io->next, count++) {
+	for (struct disk_request *io = disk_kept(blk->disk); io && !result; io = io->next) {
 		const struct blk_request *request = container_of(io, struct blk_request, io);
 
-		if (count < max)
-			waiting[count] = (struct blk_waiting){ le16_of((uint16_t)request->vq->index), le16_of(request->req->head) };
+		result = virtio_waiting_add(waiting, request->vq, request->req);
 	}
-	for (size_t i = 0; i < blk->waiting_count; i++, count++)
-		if (count < max)
-			waiting[count] = blk->waiting[i];
-	return count;
-}
-
-static void blk_forget_waiting(struct blk *blk)
-{
-	free(blk->waiting);
-	blk->waiting = NULL;
-	blk->waiting_count = 0;
-}
-
-static void blk_retake(struct blk *blk, const struct blk_waiting *waiting)
-{
-	struct virtqueue *vq = &blk->device.queues[le16_get(waiting->queue)];
-	struct blk_request *request = blk_take(blk);
-	struct virtio_request *req;
-	int result = request ? virtqueue_retake(vq, le16_get(waiting->head), &req) : -ENOMEM;
-
-	if (!result) {
-		blk_handle(blk, request, vq, req);
-		return;
-	}
-	if (request) {
-		request->next = blk->pool;
-		blk->pool = request;
-	}
-	if (result == -ENOMEM)
-		virtqueue_fail(vq, "no memory for a request that was saved");
+	return result;
 }
 
 void blk_resume_requests(struct blk *blk)
 {
-	for (size_t i = 0; i < blk->waiting_count; i++)
-		blk_retake(blk, &blk->waiting[i]);
-	blk_forget_waiting(blk);
+	virtio_waiting_retake(&blk->waiting, &blk->device, blk_handle);
 	disk_retry(blk->disk);
 	blk_batch_done(blk);
 }
@@ -346,12 +311,11 @@ void blk_drop_requests(struct blk *blk)
 	struct blk_request *request;
 	struct disk_request *io;
 
-	blk_forget_waiting(blk);
+	virtio_waiting_free(&blk->waiting);
 	while ((io = disk_take_kept(blk->disk))) {
 		request = container_of(io, struct blk_request, io);
 		virtqueue_unpop(request->vq, request->req);
-		request->next = blk->pool;
-		blk->pool = request;
+		blk_give(request);
 	}
 	while ((request = blk->pool)) {
 		blk->pool = request->next;

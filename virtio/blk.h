@@ -7,18 +7,13 @@
 
 #include "kvm/disk.h"
 #include "kvm/virtio.h"
+#include "virtio/waiting.h"
 
 #define BLK_SECTOR		512ULL
 #define BLK_QUEUE_SIZE		256
 #define BLK_DISCARD_SECTORS	(GIB(1) / BLK_SECTOR)
 
 struct blk_request;
-
-/* A request that failed when the state was saved, to be taken from its ring again. */
-struct blk_waiting {
-	le16 queue, head;
-};
-_Static_assert(sizeof(struct blk_waiting) == 4, "as it is saved");
 
 /* Owned by its loop, but for what is atomic or constant: all queues are served there. */
 struct blk {
@@ -30,8 +25,7 @@ struct blk {
 	_Atomic uint8_t write_back;		/* config's wce: the driver may change it */
 	struct blk_request *pool;
 	uint64_t pushed;			/* queues with completions that the driver wasn't told of */
-	struct blk_waiting *waiting;		/* loaded, until the device resumes; or NULL */
-	size_t waiting_count;
+	struct virtio_waiting waiting;		/* loaded, until the device resumes */
 	struct blk *next;
 };
 _Static_assert(VIRTIO_QUEUES_MAX <= 64, "a bit for each queue");
@@ -40,8 +34,8 @@ _Static_assert(VIRTIO_QUEUES_MAX <= 64, "a bit for each queue");
 void blk_handle_queue(struct virtio_device *device, struct virtqueue *vq);
 /** blk_batch_done() - tells the driver of what was completed; behind each batch */
 void blk_batch_done(void *opaque);
-/** blk_waiting() - those that wait for the VM to go on: how many, and the first @max of them */
-size_t blk_waiting(const struct blk *blk, struct blk_waiting *waiting, size_t max);
+/** blk_waiting() - adds those that the disk keeps until the VM goes on; or -ENOMEM */
+int __must_check blk_waiting(const struct blk *blk, struct virtio_waiting *waiting);
 /** blk_resume_requests() - they are tried again */
 void blk_resume_requests(struct blk *blk);
 /** blk_drop_requests() - they and the memory of all others are given back; none is in flight */

@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 
 #include "kvm/event.h"
+#include "kvm/log.h"
 #include "kvm/types.h"
 
 struct disk;
@@ -156,6 +157,7 @@ struct disk_owner {
 	struct kvm *kvm;
 	const char *name;		/* the device's: "virtio-blk0" */
 	enum disk_policy read_error, write_error;
+	struct log_limit log_limit;	/* of what its guest can make fail */
 	/** @resized: disk_info()'s size is another one now; on the disk's loop; may be NULL */
 	void (*resized)(struct disk_owner *owner);
 };
@@ -180,9 +182,13 @@ void disk_retry(struct disk *disk);
  */
 int __must_check disk_grow(struct disk *disk, uint64_t size);
 
-/** disk_kept() - the first request that is kept, the others by next; disk_take_kept() - takes it off; NULL: none */
+/**
+ * disk_kept() - the first request that is kept, the others by next; disk_take_kept() - takes it off; NULL: none
+ * disk_keep() - puts one back, behind the others
+ */
 struct disk_request *disk_kept(struct disk *disk);
 struct disk_request *disk_take_kept(struct disk *disk);
+void disk_keep(struct disk *disk, struct disk_request *request);
 
 /** disk_set_limits() - they must have been checked; any thread */
 int __must_check disk_set_limits(struct disk *disk, const struct disk_limits *limits);
