@@ -38,7 +38,7 @@ static int block_resize(struct kvm *kvm, const json_t *arguments, json_t **resul
 
 	(void)result;
 	if (!disk)
-		return fail(error, ENODEV, "There is no disk '%s' (say virtio-blk0 for the first)", name ? name : "");
+		return fail(error, ENODEV, "There is no disk '%s' (say disk0 for the first)", name ? name : "");
 	if (!json_is_integer(size) || json_integer_value(size) <= 0)
 		return fail(error, EINVAL, "Parameter 'size' has to be a number of bytes above 0");
 	status = disk_grow(disk, (uint64_t)json_integer_value(size));

@@ -170,13 +170,13 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 		result = options_set_overlay(options, keyval);
 	if (!result && options->snapshot && (options->throw_away || options->overlay))
 		result = log_error(EUSAGE, "--disk: snapshot-name= with an overlay can't be (say one of the two)");
-	if (!result && !options->place.scsi)
+	if (!result)
 		result = disk_device_options_fill(&options->device, keyval);
 	if (!result)
 		result = option_copy(&options->path, keyval->first);
 	return result ? result : keyval_done(keyval, "disk", "ro, direct, cache=, aio=, serial=, format=, snapshot-name=, snapshot=, overlay=, backing=any, "
 					      "if=, cdrom, media=, target=, lun=, "
-					      "iops=, bps= with _rd, _wr, _max, _max_length, iops_size=; of virtio disks queues=, iothread=, rerror=, werror=, "
+					      "iops=, bps= with _rd, _wr, _max, _max_length, iops_size=; queues=, iothread=, rerror=, werror=, "
 					      "physical-block-size=, min-io-size=, opt-io-size=");
 }
 

@@ -13,12 +13,17 @@ static enum scsi_sense disk_not_ready(const struct scsi_unit *unit)
 
 /* ---- vital product data ---- */
 
+static uint32_t physical_block_size(const struct scsi_unit *unit)
+{
+	uint32_t said = unit->physical_block_size;
+
+	return MAX(said ? said : disk_info(unit->disk)->physical_block_size, unit->block_size);
+}
+
 /* How many of the disk's own blocks its medium would rather have at once, as a power of 2. */
 static unsigned int physical_exponent(const struct scsi_unit *unit)
 {
-	const struct disk_info *info = disk_info(unit->disk);
-
-	return (unsigned int)__builtin_ctz(MAX(info->physical_block_size / info->block_size, 1U));
+	return (unsigned int)__builtin_ctz(physical_block_size(unit) / unit->block_size);
 }
 
 /* SBC-3, 6.5.3; offsets are the page's, less its header. */
@@ -28,13 +33,14 @@ static size_t vpd_block_limits(const struct scsi_unit *unit, uint8_t *data)
 	uint32_t same = (uint32_t)(SCSI_SAME_BYTES_MAX / unit->block_size);
 
 	data[4 - 4] = 0x01;		/* WSNZ: WRITE SAME of 0 blocks isn't "up to the end" */
-	be16_store(data + 6 - 4, (uint16_t)(1U << physical_exponent(unit)));
+	be16_store(data + 6 - 4, (uint16_t)(MAX(unit->min_io_size, physical_block_size(unit)) / unit->block_size));
+	be32_store(data + 12 - 4, unit->opt_io_size / unit->block_size);
 	be64_store(data + 36 - 4, same);
 	if (!info->discard)
 		return 60;
 	be32_store(data + 20 - 4, same);
 	be32_store(data + 24 - 4, SCSI_UNMAP_DESCRIPTORS);
-	be32_store(data + 28 - 4, MAX(info->physical_block_size, 4096U) / unit->block_size);
+	be32_store(data + 28 - 4, MAX(physical_block_size(unit), 4096U) / unit->block_size);
 	return 60;
 }
 

@@ -63,8 +63,14 @@ static void wait_for_turn(struct scsi_command *command)
 static void io_done(struct disk_request *io, int result)
 {
 	struct scsi_command *command = container_of(io, struct scsi_command, io);
+	enum disk_policy policy = DISK_IGNORE;
 
+	/* what was to end anyway isn't worth standing still for */
 	if (result)
+		policy = command->cancelled ? DISK_REPORT : disk_failed(command->unit->disk, io, result);
+	if (policy == DISK_STOP)
+		return;
+	if (policy == DISK_REPORT)
 		scsi_check_host(command, result);
 	else if (!command->step)
 		scsi_good(command);
@@ -115,6 +121,27 @@ void scsi_bus_drain(struct scsi_bus *bus)
 			disk_drain(unit->disk);
 	} while (take_turns(bus));
 	bus->batch(bus);
+}
+
+void scsi_unit_end_cancelled(struct scsi_unit *unit)
+{
+	struct disk_request *io, *others = NULL, **tail = &others;
+
+	while ((io = disk_take_kept(unit->disk))) {
+		struct scsi_command *command = container_of(io, struct scsi_command, io);
+
+		if (command->cancelled) {
+			scsi_check(command, SENSE_CANCELLED);
+			continue;
+		}
+		io->next = NULL;
+		*tail = io;
+		tail = &io->next;
+	}
+	while ((io = others)) {
+		others = io->next;
+		disk_keep(unit->disk, io);
+	}
 }
 
 void scsi_submit(struct scsi_command *command, enum disk_op op, uint64_t offset, uint64_t length,

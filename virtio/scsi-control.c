@@ -85,7 +85,9 @@ static void function_end_commands(struct scsi *scsi, const struct scsi_tmf *want
 		request->ended_by = with;
 		request->command.cancelled = true;
 	}
-	scsi_functions_end(scsi);
+	/* commands that end here come back before the function */
+	scsi_requests_end(scsi);
+	scsi_batch_done(scsi);
 }
 
 static void function_reset(struct scsi *scsi, const struct scsi_tmf *wanted, uint8_t attention)

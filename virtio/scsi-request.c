@@ -192,6 +192,37 @@ static int request_handle(struct virtio_device *device, struct virtqueue *vq, st
 	return 1;
 }
 
+/* ---- commands that wait for the VM to go on ---- */
+
+int scsi_requests_waiting(const struct scsi *scsi, struct virtio_waiting *waiting)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < scsi->count; i++)
+		for (struct disk_request *io = disk_kept(scsi->slots[i].unit.disk); io && !result; io = io->next) {
+			const struct scsi_request *request = container_of(io, struct scsi_request, command.io);
+
+			result = virtio_waiting_add(waiting, request->vq, request->req);
+		}
+	return result;
+}
+
+void scsi_requests_resume(struct scsi *scsi)
+{
+	virtio_waiting_retake(&scsi->waiting, &scsi->device, request_handle);
+	for (size_t i = 0; i < scsi->count; i++)
+		disk_retry(scsi->slots[i].unit.disk);
+	scsi_batch_done(scsi);
+}
+
+void scsi_requests_end(struct scsi *scsi)
+{
+	for (size_t i = 0; i < scsi->count; i++)
+		scsi_unit_end_cancelled(&scsi->slots[i].unit);
+}
+
+/* ---- the queues ---- */
+
 void scsi_handle_requests(struct scsi *scsi, struct virtqueue *vq)
 {
 	virtio_process(&scsi->device, vq, request_handle);

@@ -3,18 +3,12 @@
  * virtio-scsi: a SCSI controller with disks and CD-ROM drives (VirtIO 1.3, 5.6).
  *
  * This is the device: its config, its life, its state. Commands come by virtio/scsi-request.c, what else a driver wants
- * by virtio/scsi-control.c, and what commands do stands in hw/scsi*.c. One controller has all of a VM's units; it lives on
- * the disks' event loop.
+ * by virtio/scsi-control.c, and what commands do stands in hw/scsi*.c. Which controllers a VM has is virtio/scsi-setup.c's.
  */
 #include "virtio/scsi.h"
 
 #include <stddef.h>
 #include <string.h>
-
-#define REQUEST_QUEUES_MAX	8U
-#define TARGETS			256
-
-static const char scsi_key[] = "virtio-scsi";
 
 bool scsi_find_lun(const struct scsi *scsi, const uint8_t lun[8], uint8_t *target, struct scsi_unit **unit)
 {
@@ -60,7 +54,7 @@ void scsi_batch_done(void *opaque)
 	scsi->pushed = 0;
 }
 
-static void scsi_bus_batch(struct scsi_bus *bus)
+void scsi_bus_batch(struct scsi_bus *bus)
 {
 	scsi_batch_done(container_of(bus, struct scsi, bus));
 }
@@ -105,28 +99,9 @@ static void scsi_config_write(struct virtio_device *device, size_t offset, const
 		atomic_store(&scsi->cdb_size, value);
 }
 
-static void scsi_fill_config(struct scsi *scsi, unsigned int queues)
-{
-	struct virtio_scsi_config *config = &scsi->config;
-	uint8_t last = 0;
-
-	for (const struct scsi_unit *unit = scsi->bus.first; unit; unit = unit->next)
-		last = unit->target;
-	config->num_queues = htole32(queues);
-	config->seg_max = htole32(SCSI_QUEUE_SIZE - 2);
-	config->max_sectors = htole32(0xffff);
-	config->cmd_per_lun = htole32(SCSI_QUEUE_SIZE / 2);
-	config->event_info_size = htole32(sizeof(struct virtio_scsi_event));
-	/* drivers ask each target up to here who it is */
-	config->max_target = htole16(last);
-	config->max_lun = htole32(16383);
-	scsi->device.features_offered = BIT(VIRTIO_SCSI_F_CHANGE);
-	scsi->device.queue_count = SCSI_QUEUE_REQUESTS + queues;
-}
-
 /* ---- reset, save and load ---- */
 
-static void scsi_power_on(struct scsi *scsi)
+void scsi_power_on(struct scsi *scsi)
 {
 	atomic_store(&scsi->sense_size, VIRTIO_SCSI_SENSE_DEFAULT_SIZE);
 	atomic_store(&scsi->cdb_size, VIRTIO_SCSI_CDB_DEFAULT_SIZE);
@@ -145,7 +120,10 @@ static void scsi_reset(struct virtio_device *device)
 	for (struct scsi_request *request = scsi->flying; request; request = request->next)
 		request->command.cancelled = true;
 	scsi_bus_drain(&scsi->bus);
+	scsi_requests_end(scsi);
+	scsi_batch_done(scsi);
 	scsi_requests_free(scsi);
+	virtio_waiting_free(&scsi->waiting);
 	scsi_power_on(scsi);
 }
 
@@ -153,6 +131,11 @@ static int scsi_quiesce(struct virtio_device *device)
 {
 	scsi_bus_drain(&container_of(device, struct scsi, device)->bus);
 	return 0;
+}
+
+static void scsi_resume(struct virtio_device *device)
+{
+	scsi_requests_resume(container_of(device, struct scsi, device));
 }
 
 static const struct state_field scsi_fields[] = {
@@ -175,13 +158,21 @@ static const struct state_field unit_fields[] = {
 };
 STATE_TABLE(unit_table, "scsi-unit", 1, unit_fields);
 
+#define WAITING_SECTION	"virtio-scsi waiting"
+
 static void scsi_save(struct virtio_device *device, struct state_writer *writer)
 {
 	struct scsi *scsi = container_of(device, struct scsi, device);
+	struct virtio_waiting kept = { 0 };
 
 	state_save(writer, &scsi_table, scsi);
 	for (size_t i = 0; i < scsi->count; i++)
 		state_save(writer, &unit_table, &scsi->slots[i]);
+	if (scsi_requests_waiting(scsi, &kept))
+		writer->error = -ENOMEM;
+	/* what was loaded waits in place of what was kept, until the device resumes */
+	virtio_waiting_save(scsi->waiting.count ? &scsi->waiting : &kept, WAITING_SECTION, writer);
+	virtio_waiting_free(&kept);
 }
 
 /* Only what the unit can be in; another machine's units are none of ours. */
@@ -211,10 +202,10 @@ static int scsi_load(struct virtio_device *device, struct state_reader *reader)
 
 	for (size_t i = 0; i < scsi->count && !result; i++)
 		result = unit_load(&scsi->slots[i], reader);
-	return result;
+	return result ? result : virtio_waiting_load(&scsi->waiting, WAITING_SECTION, device, SCSI_QUEUE_REQUESTS, reader);
 }
 
-static const struct virtio_device_ops scsi_ops = {
+const struct virtio_device_ops scsi_ops = {
 	.name		= "virtio-scsi",
 	.id		= VIRTIO_ID_SCSI,
 	.class_code	= 0x010000,
@@ -226,106 +217,7 @@ static const struct virtio_device_ops scsi_ops = {
 	.config_write	= scsi_config_write,
 	.reset		= scsi_reset,
 	.quiesce	= scsi_quiesce,
+	.resume		= scsi_resume,
 	.save		= scsi_save,
 	.load		= scsi_load,
 };
-
-/* ---- life ---- */
-
-/* Those that the user put somewhere come first, the others where there is still room. */
-static int scsi_add_units(struct kvm *kvm, struct scsi *scsi, bool placed)
-{
-	int result = 0;
-
-	for (size_t i = 0; i < disks_count(kvm) && !result; i++) {
-		const struct disk_place *place = disks_place(kvm, i);
-		int target = place->target;
-
-		if (!place->scsi || (target >= 0) != placed)
-			continue;
-		for (target = MAX(target, 0); !placed && target < TARGETS && scsi_bus_has_target(&scsi->bus, (uint8_t)target);)
-			target++;
-		if (target == TARGETS)
-			return log_error(ENOSPC, "option --disk: more than %d on the SCSI bus (put some at lun=)", TARGETS);
-		result = scsi_bus_add(&scsi->bus, &scsi->slots[scsi->count].unit, disks_get(kvm, i), place->cdrom,
-				      (uint8_t)target, (uint16_t)place->lun);
-		scsi->count += !result;
-	}
-	return result;
-}
-
-static int scsi_attach(struct scsi *scsi)
-{
-	int result = 0;
-
-	for (size_t i = 0; i < scsi->count && !result; i++) {
-		result = disk_attach(scsi->slots[i].unit.disk, scsi->device.loop, scsi_batch_done, scsi);
-		scsi->slots[i].attached = !result;
-	}
-	return result;
-}
-
-static void scsi_free(struct scsi *scsi)
-{
-	virtio_device_del(&scsi->device);
-	for (size_t i = 0; i < scsi->count; i++)
-		if (scsi->slots[i].attached)
-			disk_detach(scsi->slots[i].unit.disk);
-	scsi_bus_exit(&scsi->bus);
-	scsi_requests_free(scsi);
-	free(scsi);
-}
-
-static int scsi_make(struct kvm *kvm, struct scsi *scsi)
-{
-	unsigned int queues = MIN(MAX(kvm->cpu_count, 1U), REQUEST_QUEUES_MAX);
-	int result;
-
-	scsi->bus.changed = scsi_unit_changed;
-	scsi->bus.batch = scsi_bus_batch;
-	scsi_bus_init(&scsi->bus, disks_loop(kvm));
-	result = scsi_add_units(kvm, scsi, true);
-	if (!result)
-		result = scsi_add_units(kvm, scsi, false);
-	if (result)
-		return result;
-	scsi->device.loop = disks_loop(kvm);
-	scsi_fill_config(scsi, queues);
-	scsi_power_on(scsi);
-	result = scsi_attach(scsi);
-	if (!result)
-		result = virtio_device_add(kvm, &scsi->device, &scsi_ops, "virtio-scsi");
-	return result;
-}
-
-static void scsi_exit(struct kvm *kvm)
-{
-	struct scsi *scsi = kvm_get_state(kvm, scsi_key);
-
-	/* Taking state away can't fail: only a new key needs memory. */
-	if (!kvm_set_state(kvm, scsi_key, NULL))
-		scsi_free(scsi);
-}
-
-static int scsi_init(struct kvm *kvm)
-{
-	size_t count = 0;
-	struct scsi *scsi;
-	int result;
-
-	for (size_t i = 0; i < disks_count(kvm); i++)
-		count += disks_place(kvm, i)->scsi;
-	if (!count)
-		return INIT_SKIP;
-	scsi = calloc(1, sizeof(*scsi) + count * sizeof(scsi->slots[0]));
-	if (!scsi)
-		return log_errno(ENOMEM, "virtio-scsi");
-	result = scsi_make(kvm, scsi);
-	if (!result)
-		result = kvm_set_state(kvm, scsi_key, scsi);
-	if (result)
-		scsi_free(scsi);
-	return result;
-}
-virtio_dev_init(scsi_init);
-virtio_dev_exit(scsi_exit);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Inside virtio/scsi*.c: the controller, and what of it is in flight. All of it belongs to the disks' event loop. */
+/* Inside virtio/scsi*.c: a controller, and what of it is in flight. All of it belongs to the controller's event loop. */
 #ifndef VIRTIO_SCSI_H
 #define VIRTIO_SCSI_H
 
@@ -10,11 +10,13 @@
 #include "kvm/log.h"
 #include "kvm/scsi.h"
 #include "kvm/virtio.h"
+#include "virtio/waiting.h"
 
 #define SCSI_QUEUE_CONTROL	0
 #define SCSI_QUEUE_EVENT	1
 #define SCSI_QUEUE_REQUESTS	2	/* the first of them */
 #define SCSI_QUEUE_SIZE		256
+#define SCSI_QUEUES_MAX		((unsigned int)VIRTIO_QUEUES_MAX - SCSI_QUEUE_REQUESTS)	/* of requests */
 /* What a driver may set: all that SPC-4 has use for. */
 #define SCSI_SENSE_SIZE_MAX	252
 #define SCSI_CDB_SIZE_MAX	260
@@ -48,6 +50,8 @@ struct scsi_tmf {
 
 struct scsi_unit_slot {
 	struct scsi_unit unit;
+	struct disk_owner owner;
+	char name[32];			/* the owner's: "disk0", as disks_find() knows it */
 	bool attached;
 	uint8_t subscribed;		/* to VIRTIO_SCSI_EVT_ASYNC_* of GET EVENT STATUS NOTIFICATION's classes; saved */
 };
@@ -63,11 +67,16 @@ struct scsi {
 	uint64_t pushed;		/* queues that have completions which the driver wasn't told of, one bit each */
 	struct scsi_tmf *functions;
 	uint8_t missed;			/* an event found no buffer */
+	struct virtio_waiting waiting;	/* loaded, until the device resumes */
 
+	struct scsi *next;		/* of the VM's */
 	size_t count;
 	struct scsi_unit_slot slots[];
 };
 
+/** scsi_power_on() - what a reset does, with nothing in flight; scsi_ops - virtio/scsi.c's, for virtio/scsi-setup.c */
+void scsi_power_on(struct scsi *scsi);
+extern const struct virtio_device_ops scsi_ops;
 /** scsi_find_lun() - what the eight bytes of a request name; NULL in *@unit: no such unit; the result: the target exists */
 bool scsi_find_lun(const struct scsi *scsi, const uint8_t lun[8], uint8_t *target, struct scsi_unit **unit);
 struct scsi_unit_slot *scsi_slot_of(struct scsi_unit *unit);
@@ -75,9 +84,17 @@ struct scsi_unit_slot *scsi_slot_of(struct scsi_unit *unit);
 void scsi_submit_all(struct scsi *scsi);
 /** scsi_batch_done() - tells the driver of what has come back, and ends the functions that waited for it */
 void scsi_batch_done(void *opaque);
+/** scsi_bus_batch() - the same, for the bus */
+void scsi_bus_batch(struct scsi_bus *bus);
 
 /* ---- virtio/scsi-request.c ---- */
 void scsi_handle_requests(struct scsi *scsi, struct virtqueue *vq);
+/** scsi_requests_waiting() - adds those that disks keep until the VM goes on; or -ENOMEM */
+int __must_check scsi_requests_waiting(const struct scsi *scsi, struct virtio_waiting *waiting);
+/** scsi_requests_resume() - those, and those that were loaded, are tried again */
+void scsi_requests_resume(struct scsi *scsi);
+/** scsi_requests_end() - commands that are cancelled and that a disk keeps come to their end */
+void scsi_requests_end(struct scsi *scsi);
 void scsi_requests_free(struct scsi *scsi);
 
 /* ---- virtio/scsi-control.c ---- */

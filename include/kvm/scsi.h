@@ -52,6 +52,7 @@ struct scsi_unit {
 	uint8_t target;
 	uint16_t lun;
 	uint32_t block_size;
+	uint32_t physical_block_size, min_io_size, opt_io_size;	/* bytes; 0: as the image says; set before it is added */
 	struct scsi_unit *next;
 
 	/* owned by the loop; saved */
@@ -78,7 +79,7 @@ struct scsi_command {
 	uint8_t cdb[SCSI_CDB_MAX];	/* what is shorter, is zero behind */
 	struct scsi_data out, in;
 	void (*done)(struct scsi_command *command);
-	bool cancelled;			/* set at any time: a command of many steps ends at its next */
+	bool cancelled;			/* set at any time: a command of many steps ends at its next, see scsi_unit_end_cancelled() */
 
 	/* for done() */
 	enum scsi_delivery delivery;
@@ -116,6 +117,8 @@ bool scsi_bus_has_target(const struct scsi_bus *bus, uint8_t target);
 void scsi_unit_power_on(struct scsi_unit *unit);
 /** scsi_unit_reset() - by a task management function; @attention says which */
 void scsi_unit_reset(struct scsi_unit *unit, uint8_t attention);
+/** scsi_unit_end_cancelled() - ends those cancelled commands that the disk keeps until the VM goes on; on the loop */
+void scsi_unit_end_cancelled(struct scsi_unit *unit);
 bool scsi_unit_is_cdrom(const struct scsi_unit *unit);
 /** scsi_unit_resized() - the disk has another size now: the initiator is told */
 void scsi_unit_resized(struct scsi_unit *unit);
