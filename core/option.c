@@ -375,6 +375,18 @@ const char *config_item(const struct config *config, const char *name, size_t in
 	return index < value->count ? value->items[index] : NULL;
 }
 
+int config_change_item(struct config *config, const char *name, size_t index, const char *text)
+{
+	struct config_value *value = config_find(config, name, strlen(name));
+	char *copy = strdup(text);
+
+	if (!copy)
+		return log_errno(ENOMEM, "option --%s", name);
+	free(value->items[index]);
+	value->items[index] = copy;
+	return 0;
+}
+
 static const char *number_text(const struct config_value *value, char *buffer, size_t length)
 {
 	const char *unit = value->def->type == OPTION_SIZE ? "B" : "";

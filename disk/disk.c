@@ -105,25 +105,18 @@ static int disk_open_file(struct disk *disk, const struct disk_options *options)
 	disk->info.size = disk->file->size;
 	disk->info.block_size = disk->file->block_size;
 	disk->info.physical_block_size = disk->file->physical_block_size;
-	disk->info.read_only = options->read_only;
-	disk->info.write_through = options->write_through;
-	if (options->serial)
-		strncpy(disk->info.serial, options->serial, sizeof(disk->info.serial) - 1);
 	return 0;
 }
 
-int disk_open(struct disk **out, const struct disk_options *options)
-{
-	return options->throw_away || options->overlay ? disk_open_overlay(out, options) : disk_open_chained(out, options, NULL);
-}
-
-int disk_open_chained(struct disk **out, const struct disk_options *options, const struct disk *parent)
+/* With all that an image has no part in. */
+static struct disk *disk_make(const struct disk_options *options, const struct disk *parent)
 {
 	struct disk *disk = calloc(1, sizeof(*disk));
-	int result;
 
-	if (!disk)
-		return log_errno(ENOMEM, "disk '%s'", options->path);
+	if (!disk || disk_throttle_set(disk, &options->limits)) {
+		free(disk);
+		return NULL;
+	}
 	disk->engine = parent ? parent->engine : &disk->own_engine;
 	disk->own_engine.wanted = options->aio;
 	disk->parent = parent;
@@ -132,9 +125,41 @@ int disk_open_chained(struct disk **out, const struct disk_options *options, con
 	disk->alone = options->alone;
 	disk->queued_tail = &disk->queued;
 	disk->errors.kept_tail = &disk->errors.kept;
-	result = disk_throttle_set(disk, &options->limits);
-	if (!result)
-		result = disk_open_file(disk, options);
+	disk->info.read_only = options->read_only;
+	disk->info.write_through = options->write_through;
+	if (options->serial)
+		strncpy(disk->info.serial, options->serial, sizeof(disk->info.serial) - 1);
+	return disk;
+}
+
+static int disk_open_nothing(struct disk **out, const struct disk_options *options)
+{
+	struct disk *disk = disk_make(options, NULL);
+
+	if (!disk)
+		return log_errno(ENOMEM, "a drive without a medium");
+	disk->format = &disk_no_medium_format;
+	disk->info.no_medium = true;
+	disk->info.block_size = disk->info.physical_block_size = 512;
+	*out = disk;
+	return 0;
+}
+
+int disk_open(struct disk **out, const struct disk_options *options)
+{
+	if (!*options->path)
+		return disk_open_nothing(out, options);
+	return options->throw_away || options->overlay ? disk_open_overlay(out, options) : disk_open_chained(out, options, NULL);
+}
+
+int disk_open_chained(struct disk **out, const struct disk_options *options, const struct disk *parent)
+{
+	struct disk *disk = disk_make(options, parent);
+	int result;
+
+	if (!disk)
+		return log_errno(ENOMEM, "disk '%s'", options->path);
+	result = disk_open_file(disk, options);
 	if (!result)
 		result = disk_choose_format(disk, options->format);
 	if (!result)

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kvm/disk.h"
+#include "disk/disks.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
 #include "kvm/share.h"
@@ -14,42 +14,35 @@
 
 static const char disks_key[] = "disks";
 
-struct disks_item {
-	struct disk *disk;
-	struct disk_place place;
-	struct disk_device_options options;
-};
-
-struct disks {
-	size_t count;
-	struct event_loop *loop;
-	struct disks_item items[];
-};
+struct disks *disks_of(struct kvm *kvm)
+{
+	return kvm_get_state(kvm, disks_key);
+}
 
 size_t disks_count(struct kvm *kvm)
 {
-	struct disks *disks = kvm_get_state(kvm, disks_key);
+	struct disks *disks = disks_of(kvm);
 
 	return disks ? disks->count : 0;
 }
 
 struct disk *disks_get(struct kvm *kvm, size_t index)
 {
-	struct disks *disks = kvm_get_state(kvm, disks_key);
+	struct disks *disks = disks_of(kvm);
 
 	return disks && index < disks->count ? disks->items[index].disk : NULL;
 }
 
 const struct disk_place *disks_place(struct kvm *kvm, size_t index)
 {
-	const struct disks *disks = kvm_get_state(kvm, disks_key);
+	const struct disks *disks = disks_of(kvm);
 
 	return &disks->items[index].place;
 }
 
-struct disk *disks_find(struct kvm *kvm, const char *name)
+size_t disks_index(struct kvm *kvm, const char *name)
 {
-	struct disks *disks = kvm_get_state(kvm, disks_key);
+	struct disks *disks = disks_of(kvm);
 
 	for (size_t i = 0; disks && i < disks->count; i++) {
 		const struct disks_item *item = &disks->items[i];
@@ -59,33 +52,39 @@ struct disk *disks_find(struct kvm *kvm, const char *name)
 		snprintf(number, sizeof(number), "disk%zu", i);
 		if ((!item->place.scsi && !strcmp(name, device)) || !strcmp(name, number) ||
 		    (*name && !strcmp(name, disk_info(item->disk)->serial)))
-			return item->disk;
+			return i;
 	}
-	return NULL;
+	return SIZE_MAX;
+}
+
+struct disk *disks_find(struct kvm *kvm, const char *name)
+{
+	return disks_get(kvm, disks_index(kvm, name));
 }
 
 const struct disk_device_options *disks_device_options(struct kvm *kvm, size_t index)
 {
-	struct disks *disks = kvm_get_state(kvm, disks_key);
+	struct disks *disks = disks_of(kvm);
 
 	return disks && index < disks->count ? &disks->items[index].options : NULL;
 }
 
 struct event_loop *disks_loop(struct kvm *kvm)
 {
-	struct disks *disks = kvm_get_state(kvm, disks_key);
+	struct disks *disks = disks_of(kvm);
 
 	return disks ? disks->loop : kvm->loop;
 }
 
-static int disks_open_one(struct disks *disks, const char *text)
+static int disks_open_one(struct disks *disks, const struct config *config, size_t option)
 {
 	struct disk_options options;
-	int result = disk_options_parse(&options, text);
+	int result = disk_options_parse(&options, config_item(config, "disk", option));
 
 	if (result)
 		return result;
 	disks->items[disks->count].place = options.place;
+	disks->items[disks->count].option = option;
 	result = disk_open(&disks->items[disks->count].disk, &options);
 	if (!result) {
 		disks->items[disks->count++].options = options.device;
@@ -107,7 +106,7 @@ static void disks_close(struct disks *disks)
 
 static void disks_exit(struct kvm *kvm)
 {
-	struct disks *disks = kvm_get_state(kvm, disks_key);
+	struct disks *disks = disks_of(kvm);
 
 	/* Taking state away can't fail: only a new key needs memory. */
 	if (!kvm_set_state(kvm, disks_key, NULL))
@@ -183,7 +182,7 @@ static int disks_init(struct kvm *kvm)
 		return log_errno(ENOMEM, "--disk");
 	for (size_t i = 0; i < config_count(kvm->config, "disk") && !result; i++)
 		if (disk_is_image(config_item(kvm->config, "disk", i)))
-			result = disks_open_one(disks, config_item(kvm->config, "disk", i));
+			result = disks_open_one(disks, kvm->config, i);
 	if (!result)
 		result = event_loop_create(&disks->loop, "disk");
 	if (!result)

@@ -145,6 +145,8 @@ struct disk_format_item {
 	struct disk_format_item *next;
 };
 void disk_format_register(struct disk_format_item *item);
+/** disk_no_medium_format - of a drive that is empty (disk/medium.c); its disk has no file */
+extern const struct disk_format disk_no_medium_format;
 /** disk_format_find() - by its name, or NULL */
 const struct disk_format *disk_format_find(const char *name);
 /** disk_format_of_new() - of which an image is to be made; NULL (said): it can't */

@@ -17,7 +17,7 @@ int disk_identify(const struct disk *disk, unsigned int depth, struct disk_ident
 
 	for (; disk && depth; depth--)
 		disk = disk->backing;
-	if (!disk)
+	if (!disk || !disk->file)
 		return 0;
 	/* a server's: it has a name, and no more is known of it */
 	if (disk->file->remote_ops) {
@@ -61,8 +61,8 @@ int disk_sync(struct disk *disk)
 {
 	struct sync_call call = { .disk = disk, .request = { .op = DISK_FLUSH } };
 
-	/* nobody has written to a disk that no device has taken */
-	if (disk->engine->loop)
+	/* nobody has written to a disk that no device has taken, or to none */
+	if (disk->engine->loop && !disk->info.no_medium)
 		event_loop_call(disk->engine->loop, sync_on_loop, &call);
 	return call.result ? log_errno(call.result, "disk '%s': can't be flushed", disk->file->path) : 0;
 }

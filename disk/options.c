@@ -136,8 +136,6 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 	const char *backing = keyval_get(keyval, "backing");
 	int result;
 
-	if (!*keyval->first)
-		return log_error(EUSAGE, "--disk: no image named (say -d FILE[,ro][,cache=MODE][,serial=TEXT][,format=raw|qcow2])");
 	if (backing && strcmp(backing, "any"))
 		return log_error(EUSAGE, "--disk: backing=%s is not known (say backing=any to follow an image of unknown format "
 				 "out of its folder)", backing);
@@ -149,6 +147,9 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 		result = keyval_bool(keyval, "disk", "direct", &options->direct);
 	if (!result)
 		result = options_set_place(options, keyval);
+	if (!result && !*keyval->first && !options->place.cdrom)
+		result = log_error(EUSAGE, "--disk: no image named (say -d FILE[,ro][,cache=MODE][,serial=TEXT][,format=raw|qcow2], "
+				   "or -d ,cdrom for a drive without a disc)");
 	if (!result)
 		result = options_set_cache(options, keyval_get(keyval, "cache"));
 	if (!result)
@@ -168,6 +169,8 @@ static int options_fill(struct disk_options *options, struct keyval *keyval)
 	options->read_only |= options->snapshot != NULL;
 	if (!result)
 		result = options_set_overlay(options, keyval);
+	if (!result && options->place.cdrom && (options->throw_away || options->overlay))
+		result = log_error(EUSAGE, "--disk: a disc isn't written, so that it has no overlay");
 	if (!result && options->snapshot && (options->throw_away || options->overlay))
 		result = log_error(EUSAGE, "--disk: snapshot-name= with an overlay can't be (say one of the two)");
 	if (!result)

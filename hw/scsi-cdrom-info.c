@@ -114,7 +114,7 @@ void scsi_cdrom_read_toc(struct scsi_command *command)
 
 static uint16_t current_profile(const struct scsi_unit *unit)
 {
-	if (unit->tray_open)
+	if (unit->tray_open || disk_info(unit->disk)->no_medium)
 		return 0;
 	return scsi_unit_blocks(unit) > CD_BLOCKS_MAX ? PROFILE_DVD_ROM : PROFILE_CD_ROM;
 }
@@ -204,7 +204,7 @@ void scsi_cdrom_get_event_status(struct scsi_command *command)
 	data[3] = 1U << CLASS_MEDIA;
 	if (asked) {
 		data[4] = unit->media_event;
-		data[5] = unit->tray_open ? 0x01 : 0x02;
+		data[5] = unit->tray_open ? 0x01 : disk_info(unit->disk)->no_medium ? 0 : 0x02;
 		/* what fell off the end is still to be told */
 		if (allocation > 4)
 			unit->media_event = 0;

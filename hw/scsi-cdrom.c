@@ -1,27 +1,67 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A drive of CD-ROMs and DVD-ROMs with an ISO image in it: the commands of MMC-6 that such a drive has. One data track
- * of blocks of 2048 bytes, read only; a tray that opens and closes over the image, and can be locked.
+ * of blocks of 2048 bytes, read only; a tray that opens and closes over the image, and can be locked. From outside, the
+ * host opens and closes it too, and puts another image in, or none.
  */
 #include "hw/scsi.h"
 
 static enum scsi_sense cdrom_not_ready(const struct scsi_unit *unit)
 {
-	return unit->tray_open ? SENSE_TRAY_OPEN : SENSE_NONE;
+	if (unit->tray_open)
+		return SENSE_TRAY_OPEN;
+	return disk_info(unit->disk)->no_medium ? SENSE_TRAY_SHUT : SENSE_NONE;
 }
 
 /* ---- the tray ---- */
 
 static void tray_set(struct scsi_unit *unit, bool open)
 {
+	bool medium = !disk_info(unit->disk)->no_medium;
+
 	if (unit->tray_open == open)
 		return;
 	unit->tray_open = open;
-	unit->media_event = open ? SCSI_MEDIA_REMOVED : SCSI_MEDIA_NEW;
-	if (!open)
+	unit->media_event = open ? SCSI_MEDIA_REMOVED : medium ? SCSI_MEDIA_NEW : 0;
+	if (!open && medium)
 		unit->attention |= SCSI_ATTENTION_MEDIUM;
 	if (unit->bus->changed)
 		unit->bus->changed(unit, SCSI_CHANGE_MEDIUM);
+}
+
+int scsi_unit_open_tray(struct scsi_unit *unit, bool force)
+{
+	if (!unit->tray_open && unit->tray_locked && !force) {
+		unit->media_event = SCSI_MEDIA_EJECT;
+		if (unit->bus->changed)
+			unit->bus->changed(unit, SCSI_CHANGE_MEDIUM);
+		return -EBUSY;
+	}
+	if (force)
+		unit->tray_locked = 0;
+	tray_set(unit, true);
+	return 0;
+}
+
+void scsi_unit_close_tray(struct scsi_unit *unit)
+{
+	tray_set(unit, false);
+}
+
+/*
+ * What waits for the VM to go on wanted the other disc. It is kept as cancelled, since the guest must not see an end of it
+ * while it stands still.
+ */
+void scsi_unit_exchange(struct scsi_unit *unit, struct disk *disk)
+{
+	struct disk_request *io;
+
+	scsi_bus_drain(unit->bus);
+	while ((io = disk_take_kept(unit->disk))) {
+		container_of(io, struct scsi_command, io)->cancelled = true;
+		disk_keep(disk, io);
+	}
+	unit->disk = disk;
 }
 
 /* MMC-6, 6.42. The image turns as fast as it may: starting and stopping alone change nothing. */

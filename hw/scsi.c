@@ -14,6 +14,7 @@
 #define SCSI_REVISION	"1.0 "
 #define PERIPHERAL_NONE	0x7f	/* no unit here, and the target can't have one */
 #define LUNS_MAX	((size_t)1024)
+#define CDROM_BLOCK	2048U
 
 /* ---- the bus ---- */
 
@@ -35,6 +36,20 @@ bool scsi_bus_has_target(const struct scsi_bus *bus, uint8_t target)
 	return unit;
 }
 
+int scsi_check_disc(const struct disk *disk)
+{
+	const struct disk_info *info = disk_info(disk);
+
+	if (info->no_medium)
+		return 0;
+	if (info->block_size > CDROM_BLOCK)
+		return log_error(EINVAL, "option --disk: a CD-ROM has blocks of 2048 bytes, and this image of %u (leave ',direct' out)",
+				 info->block_size);
+	if (info->size < CDROM_BLOCK)
+		return log_error(EINVAL, "option --disk: a CD-ROM of less than a block of 2048 bytes");
+	return 0;
+}
+
 int scsi_bus_add(struct scsi_bus *bus, struct scsi_unit *unit, struct disk *disk, bool cdrom, uint8_t target, uint16_t lun)
 {
 	const struct disk_info *info = disk_info(disk);
@@ -47,12 +62,9 @@ int scsi_bus_add(struct scsi_bus *bus, struct scsi_unit *unit, struct disk *disk
 	unit->type = cdrom ? &scsi_cdrom_type : &scsi_disk_type;
 	unit->target = target;
 	unit->lun = lun;
-	unit->block_size = cdrom ? 2048 : info->block_size;
-	if (info->block_size > unit->block_size)
-		return log_error(EINVAL, "option --disk: a CD-ROM has blocks of 2048 bytes, and this image of %u (leave ',direct' out)",
-				 info->block_size);
-	if (!scsi_unit_blocks(unit))
-		return log_error(EINVAL, "option --disk: a CD-ROM of less than a block of 2048 bytes");
+	unit->block_size = cdrom ? CDROM_BLOCK : info->block_size;
+	if (cdrom && scsi_check_disc(disk))
+		return -EINVAL;
 	while (*at && ((*at)->target < target || ((*at)->target == target && (*at)->lun < lun)))
 		at = &(*at)->next;
 	unit->next = *at;

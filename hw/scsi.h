@@ -11,7 +11,8 @@
 enum scsi_sense {
 	SENSE_NONE			= 0x000000,
 	SENSE_STOPPED			= 0x020402,	/* not ready: initializing command required */
-	SENSE_TRAY_OPEN			= 0x023a02,	/* not ready: no medium */
+	SENSE_TRAY_SHUT			= 0x023a01,	/* not ready: no medium */
+	SENSE_TRAY_OPEN			= 0x023a02,
 	SENSE_WRITE_ERROR		= 0x030c00,
 	SENSE_READ_ERROR		= 0x031100,
 	SENSE_INTERNAL			= 0x044400,	/* internal target failure */
@@ -127,6 +128,7 @@ void scsi_cdrom_read_disc_information(struct scsi_command *command);
 void scsi_cdrom_read_track_information(struct scsi_command *command);
 void scsi_cdrom_mechanism_status(struct scsi_command *command);
 /* media events that GET EVENT STATUS NOTIFICATION tells (MMC-6, 6.6.2.5) */
+#define SCSI_MEDIA_EJECT	1	/* somebody wants it out */
 #define SCSI_MEDIA_NEW		2
 #define SCSI_MEDIA_REMOVED	3
 #define SCSI_MEDIA_EVENT_MAX	3

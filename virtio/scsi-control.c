@@ -244,6 +244,7 @@ void scsi_unit_changed(struct scsi_unit *unit, enum scsi_change change)
 {
 	struct scsi *scsi = container_of(unit->bus, struct scsi, bus);
 
+	scsi_drive_look(scsi_slot_of(unit));
 	if (change == SCSI_CHANGE_CAPACITY && virtio_has_feature(&scsi->device, VIRTIO_SCSI_F_CHANGE))
 		event_send(scsi, VIRTIO_SCSI_T_PARAM_CHANGE, unit, CAPACITY_HAS_CHANGED);
 	if (change == SCSI_CHANGE_MEDIUM && (scsi_slot_of(unit)->subscribed & ASYNC_MEDIA_CHANGE))

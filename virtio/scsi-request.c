@@ -209,6 +209,8 @@ int scsi_requests_waiting(const struct scsi *scsi, struct virtio_waiting *waitin
 
 void scsi_requests_resume(struct scsi *scsi)
 {
+	/* those that were cancelled meanwhile, as their disc was taken away */
+	scsi_requests_end(scsi);
 	virtio_waiting_retake(&scsi->waiting, &scsi->device, request_handle);
 	for (size_t i = 0; i < scsi->count; i++)
 		disk_retry(scsi->slots[i].unit.disk);

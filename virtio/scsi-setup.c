@@ -65,6 +65,8 @@ static int scsi_add_unit(struct kvm *kvm, struct scsi *scsi, size_t index, uint8
 	slot->owner = (struct disk_owner){ .kvm = kvm, .name = slot->name, .read_error = options->read_error,
 					   .write_error = options->write_error, .resized = scsi_unit_resize };
 	snprintf(slot->name, sizeof(slot->name), "disk%zu", index);
+	if (place->cdrom)
+		scsi_drive_init(slot);
 	result = scsi_bus_add(&scsi->bus, &slot->unit, disks_get(kvm, index), place->cdrom, target, (uint16_t)place->lun);
 	scsi->count += !result;
 	return result;
@@ -121,6 +123,7 @@ static void scsi_free(struct scsi *scsi)
 {
 	virtio_device_del(&scsi->device);
 	for (size_t i = 0; i < scsi->count; i++) {
+		scsi_drive_exit(&scsi->slots[i]);
 		if (!scsi->slots[i].attached)
 			continue;
 		disk_set_owner(scsi->slots[i].unit.disk, NULL);

@@ -108,6 +108,7 @@ void scsi_power_on(struct scsi *scsi)
 	scsi->missed = false;
 	for (size_t i = 0; i < scsi->count; i++) {
 		scsi_unit_power_on(&scsi->slots[i].unit);
+		scsi_drive_look(&scsi->slots[i]);
 		scsi->slots[i].subscribed = 0;
 	}
 }
@@ -178,7 +179,7 @@ static void scsi_save(struct virtio_device *device, struct state_writer *writer)
 /* Only what the unit can be in; another machine's units are none of ours. */
 static int unit_load(struct scsi_unit_slot *slot, struct state_reader *reader)
 {
-	struct scsi_unit_slot loaded = *slot;
+	struct scsi_unit_slot loaded = { 0 };
 	bool cdrom = scsi_unit_is_cdrom(&slot->unit);
 	int result = state_load(reader, &unit_table, &loaded);
 
@@ -191,7 +192,14 @@ static int unit_load(struct scsi_unit_slot *slot, struct state_reader *reader)
 		    loaded.unit.tray_open || loaded.unit.tray_locked || loaded.unit.media_event || loaded.subscribed)
 		return log_error(EINVAL, "saved state: the SCSI unit of target %u, LUN %u is of another kind", slot->unit.target,
 				 slot->unit.lun);
-	*slot = loaded;
+	slot->unit.attention = loaded.unit.attention;
+	slot->unit.write_back = loaded.unit.write_back;
+	slot->unit.stopped = loaded.unit.stopped;
+	slot->unit.tray_open = loaded.unit.tray_open;
+	slot->unit.tray_locked = loaded.unit.tray_locked;
+	slot->unit.media_event = loaded.unit.media_event;
+	slot->subscribed = loaded.subscribed;
+	scsi_drive_look(slot);
 	return 0;
 }
 

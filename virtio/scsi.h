@@ -51,6 +51,10 @@ struct scsi_tmf {
 struct scsi_unit_slot {
 	struct scsi_unit unit;
 	struct disk_owner owner;
+	/* a drive's tray: how often it has moved since it was shut first, and how much of that clients were told */
+	_Atomic uint32_t tray_moves;	/* written by the loop */
+	uint32_t tray_told;		/* the main thread's */
+	struct event_work tray_work;	/* on the main loop */
 	char name[32];			/* the owner's: "disk0", as disks_find() knows it */
 	bool attached;
 	uint8_t subscribed;		/* to VIRTIO_SCSI_EVT_ASYNC_* of GET EVENT STATUS NOTIFICATION's classes; saved */
@@ -104,5 +108,12 @@ void scsi_functions_end(struct scsi *scsi);
 /** scsi_handle_event_queue() - the driver has put buffers there */
 void scsi_handle_event_queue(struct scsi *scsi, struct virtqueue *vq);
 void scsi_unit_changed(struct scsi_unit *unit, enum scsi_change change);
+
+/* ---- virtio/scsi-drive.c ---- */
+/** scsi_drive_init() - of a slot whose unit is a drive, before it is on its loop; scsi_drive_exit() - of any */
+void scsi_drive_init(struct scsi_unit_slot *slot);
+void scsi_drive_exit(struct scsi_unit_slot *slot);
+/** scsi_drive_look() - the tray may have moved: clients are told; on the loop */
+void scsi_drive_look(struct scsi_unit_slot *slot);
 
 #endif

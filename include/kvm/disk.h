@@ -54,6 +54,7 @@ struct disk_info {
 	bool read_only;
 	bool write_through;		/* changes are wanted with fua, whatever the guest says */
 	bool discard, write_zeroes;
+	bool no_medium;			/* what an empty drive has in place of a disk: no I/O but flushes, and no bytes */
 	char serial[21];		/* "" unless serial= was given */
 };
 
@@ -101,7 +102,7 @@ void disk_device_options_free(struct disk_device_options *options);
  */
 struct disk_options {
 	struct disk_place place;
-	char *path;
+	char *path;			/* "": a drive without a medium */
 	char *format;			/* NULL: probe */
 	char *serial;
 	char *snapshot;			/* the disk as it was then, read only; NULL: as it is */
@@ -150,6 +151,21 @@ void disk_submit(struct disk *disk);
 /** disk_drain() - returns when nothing is in flight, all done callbacks having run; loop thread */
 void disk_drain(struct disk *disk);
 
+struct disk_owner;
+
+/** struct disk_drive_ops - a drive with a tray; main thread */
+struct disk_drive_ops {
+	/**
+	 * @open_tray: 0, also where it is open; -EBUSY: its guest has locked it, and is asked to let go
+	 * @force: whatever the guest has locked
+	 */
+	int (*open_tray)(struct disk_owner *owner, bool force);
+	void (*close_tray)(struct disk_owner *owner);
+	bool (*tray_is_open)(struct disk_owner *owner);
+	/** @exchange: with an open tray: @disk is in it from now on, and the other is detached; says why it can't be */
+	int (*exchange)(struct disk_owner *owner, struct disk *disk);
+};
+
 /**
  * struct disk_owner - the device of a disk, for whoever speaks of it by its name; embedded in the device
  */
@@ -158,6 +174,7 @@ struct disk_owner {
 	const char *name;		/* the device's: "virtio-blk0" */
 	enum disk_policy read_error, write_error;
 	struct log_limit log_limit;	/* of what its guest can make fail */
+	const struct disk_drive_ops *drive;	/* of a drive whose medium can be taken out; else NULL */
 	/** @resized: disk_info()'s size is another one now; on the disk's loop; may be NULL */
 	void (*resized)(struct disk_owner *owner);
 };
@@ -195,6 +212,23 @@ int __must_check disk_set_limits(struct disk *disk, const struct disk_limits *li
 
 /** disks_find() - by its device's name ("virtio-blk0"), its place among all of -d ("disk0") or its serial; NULL: there is none */
 struct disk *disks_find(struct kvm *kvm, const char *name);
+/** disks_index() - the same as disks_get() counts them; SIZE_MAX: there is none */
+size_t disks_index(struct kvm *kvm, const char *name);
+
+/** struct disks_medium - a disk that is to take the place of what -d named; disk/medium.c; main thread */
+struct disks_medium {
+	struct disk *disk;
+	char *text;			/* -d, as it would be then */
+};
+
+/**
+ * disks_medium_open() - image @path with all that -d says of disk @index; nothing of the VM is changed
+ * @path: NULL: no medium; @format: NULL: as -d says. Says why not.
+ */
+int __must_check disks_medium_open(struct kvm *kvm, size_t index, const char *path, const char *format, struct disks_medium *medium);
+/** disks_medium_use() - it is disk @index from now on, and what was that, detached, goes into @medium; or -ENOMEM */
+int __must_check disks_medium_use(struct kvm *kvm, size_t index, struct disks_medium *medium);
+void disks_medium_close(struct disks_medium *medium);
 
 /** struct disk_identity - one of the files that a disk is made of, as it is now */
 struct disk_identity {

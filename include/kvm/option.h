@@ -111,6 +111,8 @@ uint64_t config_uint(const struct config *config, const char *name);		/* UINT an
 bool config_address(const struct config *config, const char *name, uint64_t *address);	/* false: no @ADDRESS */
 size_t config_count(const struct config *config, const char *name);		/* LIST */
 const char *config_item(const struct config *config, const char *name, size_t index);
+/** config_change_item() - item @index, which there is, is @text from now on: for what changes while a VM runs; or -ENOMEM */
+int __must_check config_change_item(struct config *config, const char *name, size_t index, const char *text);
 
 /** config_each_given() - calls @each for every value that was given, as config_set() takes it: a list's one by one, in order */
 void config_each_given(const struct config *config, void (*each)(const struct option_def *def, const char *text, void *opaque),

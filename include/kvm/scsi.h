@@ -120,6 +120,16 @@ void scsi_unit_reset(struct scsi_unit *unit, uint8_t attention);
 /** scsi_unit_end_cancelled() - ends those cancelled commands that the disk keeps until the VM goes on; on the loop */
 void scsi_unit_end_cancelled(struct scsi_unit *unit);
 bool scsi_unit_is_cdrom(const struct scsi_unit *unit);
+/** scsi_check_disc() - -EINVAL (said): an image that can't be in a CD-ROM drive */
+int __must_check scsi_check_disc(const struct disk *disk);
+/**
+ * scsi_unit_open_tray() - of a CD-ROM drive, from outside; on the loop
+ * @force: although it is locked; else that is -EBUSY, and the initiator is asked to let go
+ */
+int __must_check scsi_unit_open_tray(struct scsi_unit *unit, bool force);
+void scsi_unit_close_tray(struct scsi_unit *unit);
+/** scsi_unit_exchange() - @disk, attached, is in the drive from now on, whose tray is open; the other has nothing in flight; on the loop */
+void scsi_unit_exchange(struct scsi_unit *unit, struct disk *disk);
 /** scsi_unit_resized() - the disk has another size now: the initiator is told */
 void scsi_unit_resized(struct scsi_unit *unit);
 

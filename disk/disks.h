@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Between disk/disks.c, which has a VM's disks, and disk/medium.c, which changes what is in a drive. */
+#ifndef DISK_DISKS_H
+#define DISK_DISKS_H
+
+#include "kvm/disk.h"
+
+struct disks_item {
+	struct disk *disk;
+	size_t option;			/* its place among all of -d, folders and daemons' included */
+	struct disk_place place;
+	struct disk_device_options options;
+};
+
+struct disks {
+	size_t count;
+	struct event_loop *loop;
+	struct disks_item items[];
+};
+
+/** disks_of() - or NULL: the VM has none */
+struct disks *disks_of(struct kvm *kvm);
+
+#endif
