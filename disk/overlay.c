@@ -24,12 +24,39 @@ static struct disk_options base_options(const struct disk_options *options)
 
 /* ---- one that goes ---- */
 
-static int make_nameless(const struct disk *base, char *path, size_t size)
+#define LAYER_PATH	32
+
+/* What was written to such an overlay before: image @index of those, 0 being the newest. */
+static struct disk_options layer_options(const struct disk_options *options, size_t index, char path[LAYER_PATH])
+{
+	snprintf(path, LAYER_PATH, "/proc/self/fd/%d", options->written[index]);
+	return (struct disk_options){ .path = path, .shown = options->path, .format = (char *)(uintptr_t)"qcow2", .read_only = true,
+				      .alone = true };
+}
+
+/* The disk may have grown since the image was made. */
+static int size_of_newest(const struct disk_options *options, uint64_t *size)
+{
+	char path[LAYER_PATH];
+	const struct disk_options layer = layer_options(options, 0, path);
+	struct disk *disk;
+	int result = disk_open(&disk, &layer);
+
+	if (result)
+		return result;
+	*size = disk->info.size;
+	disk_close(disk);
+	return 0;
+}
+
+static int make_nameless(const struct disk *base, const struct disk_options *given, char *path, size_t size)
 {
 	const char *folder = getenv("TMPDIR");
-	const struct image_options options = { .path = path, .format = "qcow2", .size = base->info.size, .force = true };
-	int fd;
+	struct image_options options = { .path = path, .format = "qcow2", .size = base->info.size, .force = true };
+	int fd, result = given->written_count ? size_of_newest(given, &options.size) : 0;
 
+	if (result)
+		return result;
 	if (snprintf(path, size, "%s/lkvm-overlay-XXXXXX", folder && *folder ? folder : "/var/tmp") >= (int)size)
 		return log_error(ENAMETOOLONG, "disk '%s': $TMPDIR is too long a name for its overlay", base->file->path);
 	fd = mkostemp(path, O_CLOEXEC);
@@ -70,9 +97,25 @@ static int check_named(const struct disk *overlay, const struct disk *base)
 
 /* ---- both ---- */
 
+/* What was written before lies between the image and the overlay. */
+static int open_behind(struct disk *disk, const struct disk_options *options)
+{
+	const struct disk_options behind = base_options(options);
+	char path[LAYER_PATH];
+	int result = 0;
+
+	for (size_t i = 0; i < options->written_count && !result; i++) {
+		const struct disk_options layer = layer_options(options, i, path);
+
+		result = disk_open_chained(&disk->backing, &layer, disk);
+		disk = result ? disk : disk->backing;
+	}
+	return result ? result : disk_open_chained(&disk->backing, &behind, disk);
+}
+
 static int open_over(struct disk **out, const struct disk_options *options, const struct disk *base, const char *path)
 {
-	struct disk_options front = *options, behind = base_options(options);
+	struct disk_options front = *options;
 	struct disk *disk;
 	int result;
 
@@ -80,6 +123,7 @@ static int open_over(struct disk **out, const struct disk_options *options, cons
 	front.format = (char *)(uintptr_t)"qcow2";
 	front.overlay = NULL;
 	front.throw_away = false;
+	front.written_count = 0;
 	/* what is behind it is opened below, by what the user said of that */
 	front.alone = true;
 	/* of what goes with the disk, nothing has to reach a medium */
@@ -92,7 +136,7 @@ static int open_over(struct disk **out, const struct disk_options *options, cons
 	if (!options->throw_away)
 		result = check_named(disk, base);
 	if (!result)
-		result = disk_open_chained(&disk->backing, &behind, disk);
+		result = open_behind(disk, options);
 	if (result)
 		disk_close(disk);
 	else
@@ -114,7 +158,7 @@ int disk_open_overlay(struct disk **out, const struct disk_options *options)
 	if (result)
 		return result;
 	if (options->throw_away) {
-		result = make_nameless(base, nameless, sizeof(nameless));
+		result = make_nameless(base, options, nameless, sizeof(nameless));
 		path = nameless;
 	} else if (access(path, F_OK)) {
 		result = make_named(base, path);

@@ -113,6 +113,8 @@ struct disk_options {
 	struct disk_limits limits;
 	bool throw_away;		/* what is written goes with the disk */
 	char *overlay;			/* what is written goes to this image, which is made if need be; or NULL */
+	const int *written;		/* with throw_away: images of such, over which the new one lies, the newest first */
+	size_t written_count;
 	bool backing_any;		/* an image whose format was probed may refer to files in other folders */
 	struct disk_device_options device;
 	/* of tools (kvm/image.h), not of -d */
@@ -245,6 +247,13 @@ struct disk_identity {
  */
 int __must_check disk_identify(const struct disk *disk, unsigned int depth, struct disk_identity *identity);
 int __must_check disk_sync(struct disk *disk);
+/**
+ * disk_copy_writes() - what was written to a disk that was opened with throw_away, as a new image of its own: *@fd
+ *
+ * -1 for a disk that is read only. 0 or negative errno (said): -ENOTSUP for a disk that can be written and stays. It has
+ * been synced, and is quiesced.
+ */
+int __must_check disk_copy_writes(const struct disk *disk, int *fd);
 
 /** disks_count(), disks_get() - what -d opened for a VM (disk/disks.c, dev_base_init) */
 size_t disks_count(struct kvm *kvm);

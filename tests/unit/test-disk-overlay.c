@@ -107,6 +107,114 @@ START_TEST(an_overlay_that_cannot_be_is_refused)
 }
 END_TEST
 
+static int layers[2];			/* the newest first */
+static size_t layer_count;
+
+/* Opens a disk over copies of what was written to the driver's, which is closed, and which was such a one itself or not. */
+static void go_on_over_copy(void)
+{
+	struct disk_options options;
+
+	ck_assert_int_eq(disk_sync(driver_disk), 0);
+	layers[1] = layers[0];
+	layer_count++;
+	ck_assert_int_eq(disk_copy_writes(driver_disk, &layers[0]), 0);
+	ck_assert_int_ge(layers[0], 0);
+	driver_close();
+	ck_assert_int_eq(disk_options_parse(&options, "a,snapshot=on"), 0);
+	options.written = layers;
+	options.written_count = layer_count;
+	ck_assert_int_eq(disk_open(&driver_disk, &options), 0);
+	disk_options_free(&options);
+	ck_assert_int_eq(disk_attach(driver_disk, driver_loop, NULL, NULL), 0);
+}
+
+static void reads_at(uint64_t offset, const char *wanted)
+{
+	static char seen[sizeof(text)];
+
+	ck_assert_int_eq(driver_run(DISK_READ, offset, seen, sizeof(seen)), 0);
+	ck_assert_mem_eq(seen, wanted, sizeof(seen));
+}
+
+START_TEST(copy_goes_on_with_what_was_written)
+{
+	static char other[sizeof(text)];
+
+	memset(other, 'y', sizeof(other));
+	driver_open("a,snapshot=on");
+	ck_assert_int_eq(driver_run(DISK_WRITE, MIB(2), text, sizeof(text)), 0);
+	ck_assert_int_eq(driver_run(DISK_WRITE, MIB(3), text, sizeof(text)), 0);
+	go_on_over_copy();
+	reads_at(MIB(2), text);
+	ck_assert_int_eq(driver_run(DISK_WRITE, MIB(3), other, sizeof(other)), 0);
+	go_on_over_copy();
+	reads_at(MIB(2), text);
+	reads_at(MIB(3), other);
+	driver_close();
+	ck_assert_int_eq(shell("cmp a before"), 0);
+	ck_assert_uint_eq(files_in_folder(), 2);
+}
+END_TEST
+
+START_TEST(copy_is_of_the_moment)
+{
+	static char other[sizeof(text)];
+	struct disk_options options;
+	struct disk *disk;
+	int layer;
+
+	memset(other, 'y', sizeof(other));
+	driver_open("a,snapshot=on");
+	ck_assert_int_eq(driver_run(DISK_WRITE, MIB(2), text, sizeof(text)), 0);
+	ck_assert_int_eq(disk_sync(driver_disk), 0);
+	ck_assert_int_eq(disk_copy_writes(driver_disk, &layer), 0);
+	ck_assert_int_eq(driver_run(DISK_WRITE, MIB(2), other, sizeof(other)), 0);
+	ck_assert_int_eq(disk_options_parse(&options, "a,snapshot=on"), 0);
+	options.written = &layer;
+	options.written_count = 1;
+	ck_assert_int_eq(disk_open(&disk, &options), 0);
+	disk_options_free(&options);
+	reads_at(MIB(2), other);
+	driver_close();
+	driver_disk = disk;
+	ck_assert_int_eq(disk_attach(driver_disk, driver_loop, NULL, NULL), 0);
+	reads_at(MIB(2), text);
+}
+END_TEST
+
+START_TEST(disk_that_grew_is_copied_as_it_is)
+{
+	static struct kvm kvm;
+	struct disk_owner owner = { .kvm = &kvm, .name = "test" };
+
+	kvm.loop = driver_loop;
+	driver_open("a,snapshot=on");
+	disk_set_owner(driver_disk, &owner);
+	ck_assert_int_eq(disk_grow(driver_disk, MIB(9)), 0);
+	disk_set_owner(driver_disk, NULL);
+	go_on_over_copy();
+	ck_assert_uint_eq(disk_info(driver_disk)->size, MIB(9));
+}
+END_TEST
+
+START_TEST(disk_that_stays_is_not_copied)
+{
+	int fd;
+
+	driver_open("a,ro");
+	ck_assert_int_eq(disk_copy_writes(driver_disk, &fd), 0);
+	ck_assert_int_eq(fd, -1);
+	driver_close();
+	driver_open("a");
+	ck_assert_int_eq(disk_copy_writes(driver_disk, &fd), -ENOTSUP);
+	ck_assert_msg(strstr(driver_said, "snapshot=on") != NULL, "seen '%s'", driver_said);
+	driver_close();
+	driver_open("a,overlay=b");
+	ck_assert_int_eq(disk_copy_writes(driver_disk, &fd), -ENOTSUP);
+}
+END_TEST
+
 static void add_tests(Suite *suite)
 {
 	TCase *tests = suite_case(suite, "overlay", setup, disk_driver_teardown);
@@ -115,6 +223,10 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, an_overlay_is_kept_and_taken_up_again);
 	tcase_add_test(tests, qcow2_lies_under_an_overlay_too);
 	tcase_add_test(tests, two_share_an_image);
+	tcase_add_test(tests, copy_goes_on_with_what_was_written);
+	tcase_add_test(tests, copy_is_of_the_moment);
+	tcase_add_test(tests, disk_that_grew_is_copied_as_it_is);
+	tcase_add_test(tests, disk_that_stays_is_not_copied);
 	tcase_add_test(tests, an_overlay_that_cannot_be_is_refused);
 }
 SUITE_MAIN("disk-overlay", add_tests)
