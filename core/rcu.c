@@ -233,3 +233,19 @@ void rcu_synchronize(void)
 		rcu_reclaim();
 	}
 }
+
+void rcu_after_fork(void)
+{
+	pthread_mutex_init(&rcu_lock, NULL);
+	rcu_retired = NULL;
+	rcu_batches = NULL;
+	atomic_store(&rcu_overflow, 0);
+	for (unsigned int i = 0; i < RCU_SLOTS; i++) {
+		/* a page that nobody has written to is shared with the other process */
+		if (&rcu_slots[i] == rcu_mine || !atomic_load(&rcu_slots[i].taken))
+			continue;
+		rcu_slots[i].nesting = 0;
+		atomic_store(&rcu_slots[i].epoch, RCU_OUTSIDE);
+		atomic_store(&rcu_slots[i].taken, false);
+	}
+}

@@ -195,6 +195,14 @@ void tty_release(int fd)
 	tty_owner.notify_fd = -1;
 }
 
+void tty_after_fork(void)
+{
+	atomic_store(&tty_owner.raw, false);
+	tty_leave_signals();
+	atomic_store(&tty_owner.fd, -1);
+	tty_owner.notify_fd = -1;
+}
+
 int tty_reopen(int fd, int flags)
 {
 	struct stat before, after;

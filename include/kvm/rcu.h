@@ -27,6 +27,13 @@ void rcu_defer(void (*release)(void *object), void *object);
  */
 void rcu_synchronize(void);
 
+/**
+ * rcu_after_fork() - in a new process, of one thread that is in no section: the other threads' slots are free
+ *
+ * What had been deferred is not released: what it is part of is not this process's to take apart.
+ */
+void rcu_after_fork(void);
+
 static inline void rcu_cleanup_unlock_(int *unused)
 {
 	(void)unused;

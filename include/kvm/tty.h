@@ -24,6 +24,9 @@ void tty_raw_output(int fd);
 /** tty_release() - restores the tty and the signals; main thread */
 void tty_release(int fd);
 
+/** tty_after_fork() - in a new process: the tty is the other's still, and left as it is */
+void tty_after_fork(void);
+
 /** tty_enter_raw() - raw mode again, if this process is in the foreground; whether it is */
 bool tty_enter_raw(int fd);
 

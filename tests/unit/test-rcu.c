@@ -3,6 +3,7 @@
 #include "tests/unit/board.h"
 
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kvm/event.h"
@@ -307,6 +308,33 @@ START_TEST(a_thread_beyond_the_slots_is_waited_for_and_then_no_more)
 }
 END_TEST
 
+START_TEST(new_process_waits_for_nobody_of_the_old_one)
+{
+	static pthread_t holders[3];
+	int status;
+	pid_t pid;
+
+	rcu_read_lock();
+	rcu_read_unlock();
+	start_holders(holders, 3);
+	sleep_until(&inside, 3);
+	rcu_defer(count_release, NULL);
+	pid = fork();
+	if (!pid) {
+		rcu_after_fork();
+		rcu_defer(count_release, NULL);
+		rcu_synchronize();
+		/* its own, and not that of the other */
+		_exit(atomic_load(&released) == 1 ? 0 : 1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	atomic_store(&leave, 1);
+	for (unsigned int i = 0; i < 3; i++)
+		pthread_join(holders[i], NULL);
+}
+END_TEST
+
 static Suite *rcu_suite(void)
 {
 	Suite *suite = suite_create("rcu");
@@ -320,6 +348,7 @@ static Suite *rcu_suite(void)
 	tcase_add_test(sections, a_release_may_defer_another);
 	tcase_add_test(sections, what_a_reader_defers_is_released_behind_its_own_section);
 	tcase_add_test(sections, a_thread_beyond_the_slots_is_waited_for_and_then_no_more);
+	tcase_add_test(sections, new_process_waits_for_nobody_of_the_old_one);
 	suite_add_tcase(suite, sections);
 	return suite;
 }
