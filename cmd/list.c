@@ -58,8 +58,16 @@ static const char *uptime_text(double seconds, char *buffer, size_t size)
 	return buffer;
 }
 
+/* Of a VM that was forked; that of the others is nobody. */
+static const char *parent_of(json_t *info)
+{
+	return json_string_value(json_object_get(info, "parent"));
+}
+
 static void print_row(json_t *info)
 {
+	const char *parent = parent_of(info);
+
 	double memory =
 		(double)json_integer_value(json_object_get(info, "memory")) / (double)MIB(1);
 	char uptime[32];
@@ -69,12 +77,24 @@ static void print_row(json_t *info)
 		       text_of(info, "state"), "-", "-", "-");
 		return;
 	}
-	printf("%8lld  %-20s %-11s %5lld %7.0fM %8s\n",
+	printf("%8lld  %-20s %-11s %5lld %7.0fM %8s%s%s\n",
 	       (long long)json_integer_value(json_object_get(info, "pid")), text_of(info, "name"),
 	       text_of(info, "state"),
 	       (long long)json_integer_value(json_object_get(info, "vcpus")), memory,
 	       uptime_text(json_number_value(json_object_get(info, "uptime")), uptime,
-			   sizeof(uptime)));
+			   sizeof(uptime)),
+	       parent ? "  " : "", parent ? parent : "");
+}
+
+static bool has_forks(json_t *vms)
+{
+	json_t *info;
+	size_t index;
+
+	json_array_foreach(vms, index, info)
+		if (parent_of(info))
+			return true;
+	return false;
 }
 
 static int list_run(struct config *config, int argc, char **argv)
@@ -93,8 +113,8 @@ static int list_run(struct config *config, int argc, char **argv)
 		json_dumpf(vms, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
 		printf("\n");
 	} else {
-		printf("%8s  %-20s %-11s %5s %8s %8s\n", "PID", "NAME", "STATE", "VCPUS", "MEMORY",
-		       "UPTIME");
+		printf("%8s  %-20s %-11s %5s %8s %8s%s\n", "PID", "NAME", "STATE", "VCPUS", "MEMORY",
+		       "UPTIME", has_forks(vms) ? "  PARENT" : "");
 		json_array_foreach(vms, index, info)
 			print_row(info);
 	}

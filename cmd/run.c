@@ -339,7 +339,7 @@ static int end_status(const struct kvm *kvm)
 	return kvm_end_status(kvm);
 }
 
-static int run_vm(struct kvm *kvm)
+int run_vm(struct kvm *kvm)
 {
 	const struct init_options options = { .trace = config_flag(kvm->config, "trace-init") };
 	struct run_signals signals;
@@ -387,6 +387,7 @@ static int run_with(struct config *config, char **words, struct restore *restore
 		guest_command_free(command);
 		return LKVM_STATUS_ERROR;
 	}
+	kvm->run_forks = run_forks;
 	result = command ? guest_command_attach(command, kvm) : restore ? restore_attach(restore, kvm) : 0;
 	status = result < 0 ? error_status(result) : run_vm(kvm);
 	if (command && !result && atomic_load(&kvm->end) != KVM_END_NONE)

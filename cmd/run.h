@@ -19,6 +19,11 @@ int run_judge(const struct kvm *kvm, int status);
 int run_judged(const struct config *config, int status);
 /** run_usage_status() - the status of a command line that can't be parsed */
 int run_usage_status(int argc, char **argv);
+struct fork_nursery;
+/** run_forks() - kvm->run_forks: what is left for the new process to do, which ends here */
+__attribute__((noreturn)) void run_forks(struct fork_nursery *nursery);
+/** run_vm() - kvm_init() to kvm_exit(); the exit status */
+int run_vm(struct kvm *kvm);
 /**
  * run_machine() - with a config of run_options(), and operands as in front of a `--`; the exit status
  * @words: the command behind it, NULL-terminated; NULL: there was no `--`

@@ -11,6 +11,7 @@
 #include "control-internal.h"
 #include "kvm/arch.h"
 #include "kvm/device.h"
+#include "kvm/fork.h"
 #include "kvm/kvm-cpu.h"
 #include "kvm/terminal.h"
 
@@ -237,10 +238,10 @@ static int x_lkvm_info(struct kvm *kvm, const json_t *arguments, json_t **result
 
 	(void)arguments;
 	(void)error;
-	*result = json_pack("{s:i,s:s,s:s,s:i,s:I,s:f}", "pid", (int)getpid(), "name",
+	*result = json_pack("{s:i,s:s,s:s,s:i,s:I,s:f,s:s*}", "pid", (int)getpid(), "name",
 			    control_name(kvm), "state", status_name(kvm), "vcpus",
 			    (int)kvm->cpu_count, "memory", (json_int_t)kvm->ram_size, "uptime",
-			    (double)uptime / 1e9);
+			    (double)uptime / 1e9, "parent", kvm->origin ? kvm->origin->parent : NULL);
 	return *result ? 0 : -ENOMEM;
 }
 SIMPLE_COMMAND(x_lkvm_info, "x-lkvm-info", "What `lkvm list` shows");

@@ -21,6 +21,7 @@
 #include "core/memslot.h"
 #include "core/ram-file.h"
 #include "kvm/arch.h"
+#include "kvm/fork.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
 
@@ -213,11 +214,23 @@ static void ram_unmount(struct event_work *work)
 	kvm->ram_mount = -1;
 }
 
+/* It is there, where it was in the process that this one is a copy of. */
+static int ram_take_forked(struct kvm *kvm)
+{
+	if (kvm->ram_size != kvm->origin->ram_size)
+		return log_error(EINVAL, "guest memory: %llu bytes, but %s has %llu", (unsigned long long)kvm->ram_size,
+				 kvm->origin->parent, (unsigned long long)kvm->origin->ram_size);
+	kvm->ram_host = kvm->origin->ram;
+	return 0;
+}
+
 static int ram_allocate(struct kvm *kvm)
 {
 	uint64_t page;
 	int fd;
 
+	if (kvm->origin)
+		return ram_take_forked(kvm);
 	if (kvm->ram_image >= 0)
 		return ram_map(kvm, 4096);
 	fd = ram_open(kvm, &page);
@@ -252,9 +265,9 @@ static int ram_add_regions(struct kvm *kvm)
 				kvm->ram_fd, range->offset);
 		/*
 		 * A hole in hugetlbfs gives its reservation up: the guest's next touch could be a SIGBUS. Where RAM lies
-		 * over a file, what is given back would be that file's again.
+		 * over a file, or is shared with forks, what is given back would be that file's again.
 		 */
-		if (!config_given(kvm->config, "hugetlbfs") && kvm->ram_image < 0)
+		if (!config_given(kvm->config, "hugetlbfs") && kvm->ram_image < 0 && !kvm->origin)
 			kvm->ram_regions[i].discard_page = (uint64_t)sysconf(_SC_PAGESIZE);
 		result = region_add(&kvm->memory, &kvm->ram_regions[i], range->base, 0);
 	}

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "disk/disks.h"
+#include "kvm/fork.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
 #include "kvm/share.h"
@@ -76,13 +77,28 @@ struct event_loop *disks_loop(struct kvm *kvm)
 	return disks ? disks->loop : kvm->loop;
 }
 
-static int disks_open_one(struct disks *disks, const struct config *config, size_t option)
+/* In a fork: what was written before it; how many images that is. */
+static size_t disks_written(const struct kvm *kvm, size_t index, int fds[FORK_LAYERS_MAX])
+{
+	const struct fork_origin *origin = kvm->origin;
+	size_t count = 0;
+
+	for (size_t i = origin ? origin->layer_count : 0; i-- > 0 && count < FORK_LAYERS_MAX; )
+		if (origin->layers[i].disk == index)
+			fds[count++] = origin->layers[i].fd;
+	return count;
+}
+
+static int disks_open_one(struct disks *disks, const struct kvm *kvm, size_t option)
 {
 	struct disk_options options;
-	int result = disk_options_parse(&options, config_item(config, "disk", option));
+	int result = disk_options_parse(&options, config_item(kvm->config, "disk", option));
+	int written[FORK_LAYERS_MAX];
 
 	if (result)
 		return result;
+	options.written = written;
+	options.written_count = disks_written(kvm, disks->count, written);
 	disks->items[disks->count].place = options.place;
 	disks->items[disks->count].option = option;
 	result = disk_open(&disks->items[disks->count].disk, &options);
@@ -182,7 +198,7 @@ static int disks_init(struct kvm *kvm)
 		return log_errno(ENOMEM, "--disk");
 	for (size_t i = 0; i < config_count(kvm->config, "disk") && !result; i++)
 		if (disk_is_image(config_item(kvm->config, "disk", i)))
-			result = disks_open_one(disks, kvm->config, i);
+			result = disks_open_one(disks, kvm, i);
 	if (!result)
 		result = event_loop_create(&disks->loop, "disk");
 	if (!result)

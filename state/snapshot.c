@@ -18,6 +18,7 @@
 #include "kvm/disk.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/snapshot.h"
 #include "kvm/thread.h"
 #include "state/machine.h"
 #include "state/protect.h"
@@ -236,6 +237,13 @@ static int job_start(struct snapshot *job, const char *path)
 }
 
 /* ---- commands ---- */
+
+bool snapshot_is_written(const struct kvm *kvm)
+{
+	const struct snapshot *job = kvm_get_state(kvm, snapshot_key);
+
+	return job && job->status == SNAPSHOT_RUNNING;
+}
 
 /* What is written to such memory is in its file alone, which goes on. */
 static bool has_writable_pmem(const struct config *config)

@@ -238,6 +238,9 @@ static int vsock_load(struct virtio_device *device, struct state_reader *reader)
 	}
 	if (result)
 		return result;
+	/* two that run at once are told apart, and the driver asks behind the event */
+	if (device->kvm->origin)
+		vsock->guest.cid = before;
 	vsock_reset(device);
 	vsock->guest.transport_reset = true;
 	return 0;

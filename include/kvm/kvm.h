@@ -20,6 +20,8 @@
 #include "kvm/types.h"
 
 struct device;
+struct fork_nursery;
+struct fork_origin;
 struct kvm_cpu;
 struct memslots;
 struct platform_device;
@@ -120,6 +122,9 @@ struct kvm {
 	struct kvm_debugger *debugger;	/* NULL: none; the vCPUs read it */
 	/* set before kvm_init(), or NULL: instead of the firmware, the first start loads saved state (state/restore.c) */
 	int (*restore)(struct kvm *kvm);
+	const struct fork_origin *origin;	/* set before kvm_init(): of a forked VM (kvm/fork.h); else NULL */
+	/* set before kvm_init(), or NULL: in a new process, which it ends, raises the VM's forks (cmd/run-fork.c) */
+	void (*run_forks)(struct fork_nursery *nursery);
 	unsigned int pause_depth;
 	bool user_paused;
 	bool io_error;			/* user_paused, because a disk's request failed */

@@ -19,6 +19,9 @@ int __must_check restore_attach(struct restore *restore, struct kvm *kvm);
 /** restore_free() - after kvm_exit(); NULL is fine */
 void restore_free(struct restore *restore);
 
+/** snapshot_is_written() - whether a snapshot of @kvm is on its way to its file; main thread */
+bool snapshot_is_written(const struct kvm *kvm);
+
 /** snapshot_print_info() - what a snapshot is of, as text or as JSON, to stdout; 0 or negative errno (said) */
 int __must_check snapshot_print_info(const char *path, bool json);
 /** snapshot_check() - reads all of it and compares every checksum; 0 or negative errno (said) */
