@@ -57,8 +57,8 @@ ifeq ($(STATIC),)
 $(call library,optional, libslirp,slirp/libslirp.h,,  libslirp-dev,  user mode networks, net/user.c net/user-options.c \
 		net/user-library.c tests/unit/test-net-user.c)
 # As libslirp.
-$(call library,optional, libnbd,  libnbd.h,  ,          libnbd-dev,    disks on NBD servers, disk/nbd.c disk/nbd-connection.c \
-		disk/nbd-library.c tests/unit/test-nbd.c)
+$(call library,optional, libnbd,  libnbd.h,  ,          libnbd-dev,    disks on NBD servers, disk/nbd.c disk/nbd-attempt.c \
+		disk/nbd-connection.c disk/nbd-library.c tests/unit/test-nbd.c tests/unit/test-nbd-reconnect.c)
 else
 LEFT_OUT_STATIC	:= core/library.c net/user.c net/user-options.c net/user-library.c tests/unit/test-net-user.c \
 		   disk/nbd.c disk/nbd-connection.c disk/nbd-library.c tests/unit/test-nbd.c

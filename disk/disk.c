@@ -11,6 +11,7 @@
 #include "disk/engine.h"
 #include "disk/file.h"
 #include "disk/limits.h"
+#include "disk/remote.h"
 #include "kvm/log.h"
 #include "kvm/option.h"
 
@@ -202,10 +203,19 @@ const struct disk_info *disk_info(const struct disk *disk)
 
 static void disk_start_on_loop(void *opaque)
 {
-	struct disk_engine *engine = opaque;
+	struct disk *disk = opaque;
+	struct disk_engine *engine = disk->engine;
 
-	if (disk_engine_start(engine))
+	if (disk_engine_start(engine)) {
 		engine->loop = NULL;
+		return;
+	}
+	for (; disk; disk = disk->backing) {
+		if (!disk->file || !disk->file->remote_ops)
+			continue;
+		engine->remote_ops = disk->file->remote_ops;
+		engine->remote_ops->attach(engine, disk->file);
+	}
 }
 
 int disk_attach(struct disk *disk, struct event_loop *loop, void (*batch_done)(void *opaque), void *opaque)
@@ -215,7 +225,7 @@ int disk_attach(struct disk *disk, struct event_loop *loop, void (*batch_done)(v
 	engine->loop = loop;
 	engine->batch_done = batch_done;
 	engine->opaque = opaque;
-	event_loop_call(loop, disk_start_on_loop, engine);
+	event_loop_call(loop, disk_start_on_loop, disk);
 	disk_throttle_attach(disk);
 	return engine->loop ? 0 : -EIO;
 }
@@ -250,7 +260,10 @@ void disk_submit(struct disk *disk)
 {
 	if (disk->throttle)
 		disk_throttle_pass(disk);
-	if (disk->queued)
+	if (!disk->queued)
+		return;
+	disk->engine->held = disk->engine->remote_ops && !disk->engine->remote_ops->ready(disk->engine);
+	if (!disk->engine->held)
 		disk->format->submit(disk);
 }
 

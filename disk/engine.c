@@ -70,7 +70,6 @@ static int engine_prepare(struct disk_engine *engine, struct disk_request *reque
 
 static void engine_send_away(struct disk_engine *engine, struct disk_request *request)
 {
-	engine->remote_ops = request->file->remote_ops;
 	engine->remote_busy++;
 	engine->remote_ops->submit(engine, request);
 }
@@ -250,8 +249,17 @@ void disk_engine_reaped(struct disk_engine *engine)
 	engine_batch_done(engine);
 }
 
+void disk_engine_let_go(struct disk_engine *engine)
+{
+	if (!engine->held || !engine->remote_ops->ready(engine))
+		return;
+	engine->held = false;
+	disk_submit(container_of(engine, struct disk, own_engine));
+}
+
 void disk_engine_drain(struct disk_engine *engine)
 {
+	engine->drained_from_ns = event_now_ns();
 	/* Not by polling the loop: that would dispatch other devices from inside a callback. */
 	while (engine->in_flight)
 		if (engine->sent > engine_elsewhere(engine))

@@ -32,6 +32,8 @@ struct disk_engine {
 	const struct disk_remote_ops *remote_ops;	/* of the servers that were asked; NULL: none was */
 	struct disk_nbd *remotes;	/* theirs */
 	unsigned int remote_busy;	/* requests that they have */
+	bool held;			/* the disk's batch waits until they are ready */
+	uint64_t drained_from_ns;	/* when the drain began that is going on */
 	unsigned int bounces;
 	bool pushing;			/* what waits is on its way: an inner call has nothing to do */
 	bool ended;			/* some failed on their way: the device wasn't told of the batch's end yet */
@@ -217,6 +219,8 @@ void disk_engine_stop(struct disk_engine *engine);
  * Offsets are the file's. Reads, writes and flushes go in one system call, neighbours merged; what blocks goes to a thread.
  */
 void disk_engine_submit(struct disk_engine *engine, struct disk_file *file, struct disk_request *requests);
+/** disk_engine_let_go() - a disk whose batch waits for servers goes on if they are ready; from the loop */
+void disk_engine_let_go(struct disk_engine *engine);
 /** disk_engine_drain() - returns when nothing is in flight, all done callbacks having run */
 void disk_engine_drain(struct disk_engine *engine);
 

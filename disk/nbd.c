@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Files that are exports of an NBD server (nbd://, nbd+unix://), by libnbd. Requests are commands in flight on one
- * connection, and end on the disk's loop; a format's own calls wait for theirs, bounded.
+ * connection, and end on the disk's loop; a format's own calls wait for theirs, bounded, and for no connection.
  *
  * libnbd tells of a command's end inside whatever call of ours finds it: it is noted there and delivered from the
  * loop, so that a format that waits for a table isn't called back in the midst of it.
@@ -14,6 +14,7 @@
 #include "kvm/log.h"
 
 #define NBD_BYTES_MAX	MIB(32)		/* of a read or write, which every server takes */
+#define NBD_LOSSES_MAX	3		/* a request that is there whenever a server ends may be why */
 #define NBD_RANGE_MAX	GIB(1)		/* of a trim or write of zeroes */
 
 /* In a request's engine_data. */
@@ -22,6 +23,7 @@ struct command {
 	struct disk_request *next, **link;	/* among those in flight */
 	uint64_t changes;			/* a flush: what it is for */
 	bool flushing;				/* a change that is done, but for its FUA */
+	uint8_t losses;				/* of connections, while it was in flight */
 };
 _Static_assert(sizeof(struct command) <= sizeof(((struct disk_request *)0)->engine_data), "the command fits");
 
@@ -108,7 +110,7 @@ static int call_done(void *opaque, int *error)
 static int call_one(struct disk_nbd *nbd, const struct order *order)
 {
 	struct call call = { 0 };
-	uint64_t changes = nbd->changes;
+	uint64_t changes = nbd->changes, generation;
 	int result = nbd_connect_wait(nbd);
 
 	if (!result)
@@ -117,9 +119,10 @@ static int call_one(struct disk_nbd *nbd, const struct order *order)
 		return result;
 	nbd->progress_ns = event_now_ns();
 	nbd->calling = true;
+	generation = nbd->generation;
 	result = order_send(nbd, order, (nbd_completion_callback){ .callback = call_done, .user_data = &call });
 	/* Without the connection nobody calls back. */
-	while (!result && !call.done && nbd->handle)
+	while (!result && !call.done && nbd->generation == generation)
 		nbd_poll_once(nbd);
 	nbd->calling = false;
 	if (result || !call.done || call.error)
@@ -170,13 +173,37 @@ static void flight_leave(struct disk_request *request)
 		request_command(command->next)->link = command->link;
 }
 
+static void wait_for_connection(struct disk_nbd *nbd, struct disk_request *request)
+{
+	request->next = NULL;
+	*nbd->waiting_tail = request;
+	nbd->waiting_tail = &request->next;
+}
+
+/*
+ * Its connection is gone. It is sent again from its beginning: a change that was carried out already is so once more, with
+ * the same bytes.
+ */
+static void command_lost(struct disk_nbd *nbd, struct disk_request *request)
+{
+	if (++request_command(request)->losses >= NBD_LOSSES_MAX)
+		command_end(nbd, request, -EIO);
+	else
+		wait_for_connection(nbd, request);
+}
+
+/* ENOTCONN is the library's, of what was in flight when the connection ended; no server says that. */
 static int command_done(void *opaque, int *error)
 {
 	struct disk_request *request = opaque;
 	struct disk_nbd *nbd = request->file->remote;
 
-	nbd->progress_ns = event_now_ns();
 	flight_leave(request);
+	if (*error == ENOTCONN) {
+		command_lost(nbd, request);
+		return 1;
+	}
+	nbd->progress_ns = event_now_ns();
 	command_end(nbd, request, *error ? error_of(*error) : 0);
 	return 1;
 }
@@ -216,6 +243,10 @@ static void command_send(struct disk_nbd *nbd, struct disk_request *request, boo
 		if (!result)
 			return;
 		flight_leave(request);
+		if (nbd_is_gone(nbd)) {
+			command_lost(nbd, request);
+			return;
+		}
 	}
 	command_end(nbd, request, result);
 }
@@ -223,21 +254,15 @@ static void command_send(struct disk_nbd *nbd, struct disk_request *request, boo
 static void nbd_submit(struct disk_engine *engine, struct disk_request *request)
 {
 	struct disk_nbd *nbd = request->file->remote;
-	int result;
 
 	nbd_attach(nbd, engine);
-	result = nbd_connect(nbd);
-	if (result) {
-		command_end(nbd, request, result);
-		return;
-	}
-	if (nbd->connecting) {
-		request->next = NULL;
-		*nbd->waiting_tail = request;
-		nbd->waiting_tail = &request->next;
-	} else {
+	request_command(request)->losses = 0;
+	if (nbd->handle)
 		command_send(nbd, request, false);
-	}
+	else if (nbd_is_given_up(nbd))
+		command_end(nbd, request, -EIO);
+	else
+		wait_for_connection(nbd, request);
 	nbd_look(nbd);
 }
 
@@ -260,7 +285,7 @@ void nbd_send_waiting(struct disk_nbd *nbd)
 	}
 }
 
-void nbd_fail_all(struct disk_nbd *nbd)
+void nbd_fail_waiting(struct disk_nbd *nbd)
 {
 	struct disk_request *request = take_waiting(nbd), *next;
 
@@ -268,9 +293,15 @@ void nbd_fail_all(struct disk_nbd *nbd)
 		next = request->next;
 		command_end(nbd, request, -EIO);
 	}
+}
+
+void nbd_keep_flight(struct disk_nbd *nbd)
+{
+	struct disk_request *request;
+
 	while ((request = nbd->flight)) {
 		flight_leave(request);
-		command_end(nbd, request, -EIO);
+		command_lost(nbd, request);
 	}
 }
 
@@ -291,9 +322,13 @@ static bool command_is_over(struct disk_nbd *nbd, struct disk_request *request)
 		return true;
 	}
 	nbd->changes += !request->fua || !nbd->can_fua;
-	if (!request->fua || nbd->can_fua || !nbd->can_flush || !nbd->handle)
+	if (!request->fua || nbd->can_fua || !nbd->can_flush)
 		return true;
-	command_send(nbd, request, true);
+	/* whether it is on the medium went with the connection: all of it again */
+	if (!nbd->handle)
+		wait_for_connection(nbd, request);
+	else
+		command_send(nbd, request, true);
 	return false;
 }
 
@@ -302,6 +337,7 @@ void nbd_deliver(struct disk_nbd *nbd)
 	struct disk_request *request = nbd->done, *next;
 	struct disk_engine *engine = nbd->engine;
 
+	disk_engine_let_go(engine);
 	if (!request)
 		return;
 	nbd->done = NULL;
@@ -323,16 +359,34 @@ void nbd_deliver(struct disk_nbd *nbd)
 
 static void nbd_wait(struct disk_engine *engine)
 {
+	uint64_t waited = event_now_ns() - engine->drained_from_ns;
 	bool any = false;
 
 	for (struct disk_nbd *nbd = engine->remotes; nbd && !any; nbd = nbd->next)
 		if ((any = nbd->done))
 			nbd_deliver(nbd);
 	for (struct disk_nbd *nbd = engine->remotes; nbd && !any; nbd = nbd->next) {
-		if (nbd->flight || nbd->waiting)
+		if (nbd->flight || nbd->waiting || (engine->held && !nbd->handle)) {
 			nbd_poll_once(nbd);
+			if (waited >= nbd->drain_ns)
+				nbd_give_up(nbd);
+		}
 		nbd_deliver(nbd);
 	}
+}
+
+/* Without a connection a format couldn't read its tables: it isn't asked to, until there is one or nobody waits for it. */
+static bool nbd_ready(struct disk_engine *engine)
+{
+	for (const struct disk_nbd *nbd = engine->remotes; nbd; nbd = nbd->next)
+		if (!nbd->handle && !nbd_is_given_up(nbd))
+			return false;
+	return true;
+}
+
+static void nbd_attach_file(struct disk_engine *engine, struct disk_file *file)
+{
+	nbd_attach(file->remote, engine);
 }
 
 static void nbd_stop(struct disk_engine *engine)
@@ -380,6 +434,8 @@ static const struct disk_remote_ops nbd_remote = {
 	.open		= nbd_open_file,
 	.close		= nbd_close_file,
 	.call		= nbd_call,
+	.attach		= nbd_attach_file,
+	.ready		= nbd_ready,
 	.submit		= nbd_submit,
 	.wait		= nbd_wait,
 	.stop		= nbd_stop,

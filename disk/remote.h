@@ -16,6 +16,8 @@
  * @open: fills @file's size and no_zeroes, and honours its read_only; says why not
  * @close: also after an open() that failed
  * @call: one operation, waiting for it, a bounded time; @buffer is data of @length bytes, or NULL
+ * @attach: the engine has a loop now, and is to use @file
+ * @ready: whether a format may be asked for something: its calls would fail if not. When that changes, disk_engine_let_go()
  * @submit: a request, that ends in disk_engine_finish() but not before this returns; counted in engine->remote_busy till then
  * @wait: blocks until at least one is finished, or for a moment
  * @stop: the engine's loop is left; nothing is in flight
@@ -26,6 +28,8 @@ struct disk_remote_ops {
 	int (*open)(struct disk_file *file, const char *uri);
 	void (*close)(struct disk_file *file);
 	int (*call)(struct disk_file *file, enum disk_op op, uint64_t offset, void *buffer, uint64_t length, bool may_unmap);
+	void (*attach)(struct disk_engine *engine, struct disk_file *file);
+	bool (*ready)(struct disk_engine *engine);
 	void (*submit)(struct disk_engine *engine, struct disk_request *request);
 	void (*wait)(struct disk_engine *engine);
 	void (*stop)(struct disk_engine *engine);
