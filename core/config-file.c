@@ -28,6 +28,9 @@ struct reader {
 
 	/* config_file_names() */
 	struct config_file_names *names;
+	/* config_file_walk() */
+	config_file_each *each;
+	void *opaque;
 	/* config_file_read() */
 	struct config *config;
 	enum config_source source;
@@ -75,12 +78,13 @@ static char *unquote(char *value)
 	return value + 1;
 }
 
-/* [vm "NAME"], [vm NAME]: the name, in @buffer; NULL: something else */
-static const char *section_name(const char *section, char *buffer, size_t room)
+const char *config_file_section(const char *section, const char *kind, char *buffer, size_t room)
 {
-	if (strncmp(section, "vm", 2) != 0 || !strchr(" \t", section[2]) || !section[2])
+	size_t length = strlen(kind);
+
+	if (strncmp(section, kind, length) != 0 || !section[length] || !strchr(" \t", section[length]))
 		return NULL;
-	snprintf(buffer, room, "%s", section + 2 + strspn(section + 2, " \t"));
+	snprintf(buffer, room, "%s", section + length + strspn(section + length, " \t"));
 	trim(buffer);
 	return unquote(buffer);
 }
@@ -105,6 +109,16 @@ static int add_name(struct config_file_names *names, const char *name)
 	return 0;
 }
 
+static void walk(struct reader *reader, const char *section, const char *option, const char *value)
+{
+	_cleanup_free_ char *place = NULL;
+
+	if (asprintf(&place, "%s:%u: ", reader->path, reader->line) < 0)
+		reader->error = log_errno(ENOMEM, "%s", reader->path);
+	else
+		reader->error = reader->each(reader->opaque, place, section, option, value);
+}
+
 /* libinih tells of a section only when it has an option. */
 static void note_section(struct reader *reader, const char *line)
 {
@@ -112,11 +126,15 @@ static void note_section(struct reader *reader, const char *line)
 	size_t length = strcspn(line + 1, "]");
 	const char *vm;
 
-	if (!reader->names || length > SECTION_MAX)
+	if ((!reader->names && !reader->each) || length > SECTION_MAX)
 		return;
 	memcpy(section, line + 1, length);
 	section[length] = '\0';
-	vm = section_name(section, buffer, sizeof(buffer));
+	if (reader->each) {
+		walk(reader, section, NULL, NULL);
+		return;
+	}
+	vm = config_file_section(section, "vm", buffer, sizeof(buffer));
 	if (!vm)
 		return;
 	reader->error = add_name(reader->names, vm);
@@ -198,10 +216,14 @@ static int take_line(void *opaque, const char *section, const char *name, const 
 {
 	struct reader *reader = opaque;
 	char buffer[SECTION_MAX + 1];
-	const char *vm = *section ? section_name(section, buffer, sizeof(buffer)) : NULL;
+	const char *vm = *section ? config_file_section(section, "vm", buffer, sizeof(buffer)) : NULL;
 
 	if (reader->error)
 		return 0;
+	if (reader->each) {
+		walk(reader, section, name, reader->value ? reader->value : value);
+		return !reader->error;
+	}
 	if (*section && !vm) {
 		bad_line(reader, "is in a section of no VM (say [vm \"NAME\"])");
 		return 0;
@@ -222,7 +244,8 @@ static int read_file(struct reader *reader)
 	if (!reader->error && ferror(reader->file))
 		reader->error = log_error(EIO, "config file '%s': can't be read", reader->path);
 	if (!reader->error && bad)
-		reader->error = log_error(EINVAL, "%s:%d: is no option (say NAME = VALUE, or [vm \"NAME\"])", reader->path, bad);
+		reader->error = log_error(EINVAL, "%s:%d: is no option (say NAME = VALUE, or [%s \"NAME\"])", reader->path, bad,
+					  reader->each ? "SECTION" : "vm");
 	fclose(reader->file);
 	free(reader->text);
 	return reader->error;
@@ -243,6 +266,13 @@ void config_file_names_free(struct config_file_names *names)
 	for (size_t i = 0; i < names->count; i++)
 		free(names->names[i]);
 	free(names->names);
+}
+
+int config_file_walk(const char *path, config_file_each *each, void *opaque)
+{
+	struct reader reader = { .path = path, .each = each, .opaque = opaque };
+
+	return read_file(&reader);
 }
 
 /* Which of the VMs is meant: NULL in a file that names none. */
