@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "kvm/arch.h"
+#include "kvm/guest-life.h"
 #include "kvm/log.h"
 #include "kvm/rcu.h"
 #include "kvm/thread.h"
@@ -394,6 +395,7 @@ static void *cpu_thread(void *opaque)
 	struct kvm *kvm = cpu->kvm;
 
 	cpu_current_run = cpu->run;
+	guest_life_mark(cpu->kvm, KVM_MARK_RUN);
 	cpu_loop(cpu);
 	cpu_current_run = NULL;
 

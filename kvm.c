@@ -12,6 +12,7 @@
 
 #include "kvm/arch.h"
 #include "kvm/device.h"
+#include "kvm/guest-life.h"
 #include "kvm/kvm-cpu.h"
 #include "kvm/log.h"
 #include "kvm/trouble-log.h"
@@ -60,6 +61,16 @@ const char *kvm_end_name(enum kvm_end end)
 	return kvm_ends[end].name;
 }
 
+const char *kvm_mark_name(enum kvm_mark mark)
+{
+	static const char *const names[] = {
+		[KVM_MARK_RUN] = "kvm-run", [KVM_MARK_CONSOLE] = "console", [KVM_MARK_INIT] = "init",
+		[KVM_MARK_COMMAND] = "command", [KVM_MARK_END] = "end",
+	};
+
+	return names[mark];
+}
+
 static void kvm_kick_all(struct kvm *kvm)
 {
 	for (unsigned int i = 0; i < kvm->cpu_count; i++)
@@ -93,6 +104,7 @@ void kvm_end_request(struct kvm *kvm, enum kvm_end reason)
 	reason = kvm_why(kvm, reason);
 	if (!atomic_compare_exchange_strong(&kvm->end, &none, reason))
 		return;
+	guest_life_mark(kvm, KVM_MARK_END);
 	kvm_kick_all(kvm);
 	event_work_post(&kvm->control_work);
 }

@@ -378,9 +378,13 @@ static int run_with(struct config *config, char **words, struct restore *restore
 	bool ours = words || (!restore && config_flag(config, "systemd"));
 	struct guest_command *command = NULL;
 	struct kvm *kvm;
+	uint64_t started_ns = event_now_ns();
+	_cleanup_close_ int report_fd = -1;
 	int result, status;
 
-	result = ours ? guest_command_prepare(&command, config, words) : 0;
+	result = run_report_open(config, &report_fd);
+	if (!result && ours)
+		result = guest_command_prepare(&command, config, words);
 	if (result < 0)
 		return error_status(result);
 	if (set_defaults(config) < 0 || kvm_create(&kvm, config) < 0) {
@@ -392,6 +396,8 @@ static int run_with(struct config *config, char **words, struct restore *restore
 	status = result < 0 ? error_status(result) : run_vm(kvm);
 	if (command && !result && atomic_load(&kvm->end) != KVM_END_NONE)
 		status = guest_command_status(command, status);
+	if (report_fd >= 0)
+		run_report(kvm, status, report_fd, started_ns);
 	status = run_judge(kvm, status);
 	guest_command_free(command);
 	kvm_free(kvm);

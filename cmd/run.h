@@ -13,6 +13,10 @@ int __must_check run_config_files(struct config *config);
 int run_print_config(const struct config *config);
 /** run_print_trouble() - if an oops or panic ended @kvm, its log, decoded, if its vmlinux is found */
 void run_print_trouble(const struct kvm *kvm);
+/** run_report_open() - what --report names, emptied, as *@fd, the caller's; without it *@fd stays; 0 or negative errno (said) */
+int __must_check run_report_open(const struct config *config, int *fd);
+/** run_report() - how @kvm ended, with its @status, and when it came to what since @started_ns, as JSON to @fd */
+void run_report(const struct kvm *kvm, int status, int fd, uint64_t started_ns);
 /** run_judge() - the status of a VM that has ended: with --bisect, run_bisect_status(), for run_judged() to know */
 int run_judge(const struct kvm *kvm, int status);
 /** run_judged() - the status of all: with --bisect, what failed without a judgement can't be judged */

@@ -104,6 +104,7 @@ void console_watch_write(struct console_watch *watch, struct kvm *kvm, const voi
 	size_t logged = watch->logging ? 0 : length;
 
 	guest_life_sign(kvm);
+	guest_life_mark(kvm, KVM_MARK_CONSOLE);
 	for (size_t i = 0; i < length; i++) {
 		int found = watch->candidates ? line_match(watch, bytes[i]) : -1;
 

@@ -43,6 +43,7 @@ void guest_life_booted(struct kvm *kvm)
 
 void guest_life_user_space(struct kvm *kvm)
 {
+	guest_life_mark(kvm, KVM_MARK_INIT);
 	if (config_split(kvm->config) == SIZE_MAX)
 		guest_life_booted(kvm);
 }

@@ -84,6 +84,15 @@ static void control_say(struct guest_command *command, const char *format, ...)
 	control_push(command);
 }
 
+static void control_opened(struct port *port, void *opaque)
+{
+	struct guest_command *command = opaque;
+
+	(void)port;
+	guest_life_mark(command->kvm, KVM_MARK_INIT);
+	control_push(command);
+}
+
 static void control_ready(struct port *port, void *opaque)
 {
 	(void)port;
@@ -128,6 +137,7 @@ static void obey(struct guest_command *command, char *line)
 {
 	if (strcmp(line, "started") == 0) {
 		command->started = true;
+		guest_life_mark(command->kvm, KVM_MARK_COMMAND);
 		guest_life_booted(command->kvm);
 	} else if (strncmp(line, "exit ", 5) == 0) {
 		command_over(command, line + 5, 0);
@@ -161,7 +171,7 @@ static size_t control_receive(struct port *port, void *opaque, const void *data,
 }
 
 static const struct port_ops control_ops = {
-	.opened = control_ready, .receive = control_receive, .writable = control_ready,
+	.opened = control_opened, .receive = control_receive, .writable = control_ready,
 };
 
 /* ---- input ---- */

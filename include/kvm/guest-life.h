@@ -5,6 +5,7 @@
 #ifndef KVM_GUEST_LIFE_H
 #define KVM_GUEST_LIFE_H
 
+#include "kvm/event.h"
 #include "kvm/kvm.h"
 
 /** guest_life_sign() - the guest printed something, answered, or served its watchdog; any thread, nearly free */
@@ -14,6 +15,13 @@ static inline void guest_life_sign(struct kvm *kvm)
 	unsigned int signs = atomic_load_explicit(&kvm->life_signs, memory_order_relaxed);
 
 	atomic_store_explicit(&kvm->life_signs, signs + 1, memory_order_relaxed);
+}
+
+/** guest_life_mark() - the VM has come to @mark; what counts is the first time; any thread, nearly free */
+static inline void guest_life_mark(struct kvm *kvm, enum kvm_mark mark)
+{
+	if (!atomic_load_explicit(&kvm->marks[mark], memory_order_relaxed))
+		atomic_store_explicit(&kvm->marks[mark], event_now_ns(), memory_order_relaxed);
 }
 
 /** guest_life_user_space() - the guest's kernel is about to run init, which counts where no command is to be run */

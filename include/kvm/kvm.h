@@ -48,6 +48,16 @@ enum kvm_end {
 	KVM_END_COMMAND,	/* what was to be run in the guest has ended */
 };
 
+/** enum kvm_mark - what a VM passes on its way, for --report */
+enum kvm_mark {
+	KVM_MARK_RUN,		/* the first KVM_RUN */
+	KVM_MARK_CONSOLE,	/* the first that a console was told */
+	KVM_MARK_INIT,		/* the kernel is about to run init, or our init has spoken */
+	KVM_MARK_COMMAND,	/* the command has been started */
+	KVM_MARK_END,		/* it is known how it ends */
+	KVM_MARKS,
+};
+
 /** struct ram_range - guest RAM at @base, backed by the RAM file from @offset on */
 struct ram_range {
 	uint64_t base, size, offset;
@@ -140,6 +150,7 @@ struct kvm {
 	atomic_bool oopsed;		/* an oops was, and --oops=fail */
 	atomic_bool booted;		/* user space, or the command, was reached */
 	atomic_uint life_signs;		/* kvm/guest-life.h */
+	atomic_uint_fast64_t marks[KVM_MARKS];	/* event_now_ns() of each; 0: not yet; kvm/guest-life.h */
 	_Atomic(struct trouble_log *) trouble_log;	/* NULL: no trouble was seen */
 	struct event_work control_work;	/* posted by kvm_end(), kvm_reset_request() */
 
@@ -208,6 +219,8 @@ void kvm_set_power_button(struct kvm *kvm, void (*press)(void *opaque), void *op
 int kvm_end_status(const struct kvm *kvm);
 /** kvm_end_name() - an end in words */
 const char *kvm_end_name(enum kvm_end end);
+/** kvm_mark_name() - as --report has it: "kvm-run", "console", ... */
+const char *kvm_mark_name(enum kvm_mark mark);
 
 #define LKVM_STATUS_ERROR		1
 #define LKVM_STATUS_USAGE		2
