@@ -70,7 +70,7 @@ endif
 .DEFAULT_GOAL	:= all
 include libraries.mk
 
-ROOMS		:= core cmd hw hw/$(ARCHDIR) virtio vhost disk share net control state guest ui $(ARCHDIR)
+ROOMS		:= core cmd hw hw/$(ARCHDIR) virtio vhost disk share net control state guest ktest ui $(ARCHDIR)
 SOURCES		:= $(wildcard kvm.c kvm-cpu.c) $(sort $(filter-out $(LEFT_OUT),$(foreach r,$(ROOMS),$(wildcard $(r)/*.c))))
 OBJECTS		:= $(patsubst %.c,$(BUILD)/%.o,$(SOURCES)) \
 		   $(patsubst %.S,$(BUILD)/%.o,$(sort $(foreach r,$(ROOMS),$(wildcard $(r)/*.S))))
@@ -93,6 +93,9 @@ $(BUILD)/include/version.h: FORCE
 	$(Q)mkdir -p $(@D)
 	$(Q)printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" | cmp -s - $@ || \
 		printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" > $@
+
+# What waits for people and processes is to be small.
+$(BUILD)/cmd/%.o $(BUILD)/ktest/%.o: OPT := -Os
 
 $(BUILD)/%.o: %.c Makefile | $(BUILD)/include/version.h $(BUILD)/include/libraries.h
 	@echo "  CC      $<"

@@ -66,8 +66,8 @@ endif
 ifeq ($(ARCH),arm64)
 $(call library,required, libfdt,  libfdt.h,  -lfdt,     libfdt-dev,    the device tree)
 endif
-$(call library,optional, inih,    ini.h,     -linih,    libinih-dev,   VMs in files, core/config-file.c cmd/up.c cmd/down.c \
-		tests/unit/test-config-file.c)
+$(call library,optional, inih,    ini.h,     -linih,    libinih-dev,   VMs in files, core/config-file.c ktest/plan-file.c cmd/up.c cmd/down.c \
+		tests/unit/test-config-file.c tests/unit/test-ktest-plan.c)
 # Loaded when there is an oops to decode: only its header is needed, and a static program can't.
 ifeq ($(STATIC),)
 $(call library,optional, libdw,   elfutils/libdwfl.h,,libdw-dev,    files and lines in an oops, guest/decode.c \

@@ -10,7 +10,6 @@
 		.name = (name_), .help = (help_), .pending = (waits_for) };			\
 	COMMAND(variable)
 
-PENDING(test_command, "test", "Test kernels in parallel", "the kernel developer's day issue");
 PENDING(migrate_command, "migrate", "Move a VM to another host", "the state issue");
 PENDING(device_command, "device", "Add and remove devices", "the state issue");
 PENDING(monitor_command, "monitor", "A prompt on the control socket", "the state issue");
