@@ -111,6 +111,14 @@ static int load_queues(struct virtio_device *device, struct state_reader *reader
 	return result;
 }
 
+/* What a driver asks for before it is settled is not refused yet, and comes to nothing. */
+static bool features_loadable(const struct virtio_device *device)
+{
+	bool settled = device->running || (!device->legacy && (atomic_load(&device->status) & VIRTIO_CONFIG_S_FEATURES_OK));
+
+	return !settled || !(device->features & ~device->features_offered);
+}
+
 static int virtio_load_op(struct device *base, struct state_reader *reader)
 {
 	struct virtio_device *device = virtio_of(base);
@@ -118,7 +126,7 @@ static int virtio_load_op(struct device *base, struct state_reader *reader)
 
 	virtio_device_reset(device);
 	result = state_load(reader, &device_table, device);
-	if (!result && (device->features & ~device->features_offered))
+	if (!result && !features_loadable(device))
 		result = log_error(EINVAL, "saved state: %s: features 0x%llx that this build doesn't offer", base->name,
 				   (unsigned long long)(device->features & ~device->features_offered));
 	if (!result)

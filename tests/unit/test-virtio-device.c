@@ -577,6 +577,19 @@ START_TEST(saved_features_must_be_offered)
 }
 END_TEST
 
+/* As a driver leaves it that was refused, or hasn't come to FEATURES_OK: that is no reason not to restore a machine. */
+START_TEST(features_that_nobody_settled_are_saved_and_loaded)
+{
+	virtio_set_status(device, 0);
+	virtio_set_status(device, ACK | DRIVER);
+	virtio_set_features(device, BIT(40) | BIT(ECHO_FEATURE));
+	virtio_set_status(device, ACK | DRIVER | (device->legacy ? DRIVER_OK : FEATURES_OK));
+	ck_assert(!device->running);
+
+	board_save_load(kvm, "virtio-echo0");
+}
+END_TEST
+
 START_TEST(a_name_can_only_be_taken_once)
 {
 	static struct virtio_device twin;
@@ -616,6 +629,7 @@ static void add_modern(TCase *tcase)
 	tcase_add_test(tcase, a_device_saved_and_loaded_is_the_same_and_goes_on);
 	tcase_add_test(tcase, hostile_saved_state_is_harmless);
 	tcase_add_test(tcase, saved_features_must_be_offered);
+	tcase_add_test(tcase, features_that_nobody_settled_are_saved_and_loaded);
 	tcase_add_test(tcase, a_name_can_only_be_taken_once);
 }
 
@@ -629,6 +643,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(legacy, a_legacy_driver_has_no_features_ok);
 	tcase_add_test(legacy, a_legacy_driver_may_set_a_queue_up_late);
 	tcase_add_test(legacy, a_legacy_driver_that_accepts_what_was_not_offered_breaks_the_device);
+	tcase_add_test(legacy, features_that_nobody_settled_are_saved_and_loaded);
 	tcase_add_loop_test(legacy, a_legacy_ring_may_lie_anywhere_and_do_no_harm, 0, 25);
 }
 SUITE_MAIN("virtio device", add_tests)
