@@ -113,6 +113,7 @@ clean:
 help:
 	@echo "make                 build ./lkvm"
 	@echo "make check [T=NAME]  build and run the tests that this host can run (one by name)"
+	@echo "make fuzz [T=NAME] [SECONDS=N]    fuzz the parsers of hostile input, 10 s each (scripts/deps fuzz first)"
 	@echo "make lint            what compilers don't check; clang-tidy is a minute of it (scripts/lint quick: without it)"
 	@echo "make ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-   cross-build (scripts/deps cross first)"
 	@echo "make config          show the libraries that were found, and what to install for those that were not"

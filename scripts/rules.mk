@@ -14,7 +14,7 @@ lint:
 # What clang-tidy reads, for scripts/lint: the preprocessor's flags on the first line, then this build's files.
 lint-input: $(BUILD)/include/version.h $(BUILD)/include/libraries.h $(BUILD)/include/toy-device.h
 	@echo '$(CPPFLAGS) $(CHECK_CPPFLAGS) -std=gnu11'
-	@printf '%s\n' main.c $(SOURCES) $(UNIT_SOURCES) $(sort $(wildcard tests/*.c tests/bench/*.c))
+	@printf '%s\n' main.c $(SOURCES) $(UNIT_SOURCES) $(FUZZ_SOURCES) $(sort $(wildcard tests/*.c tests/bench/*.c))
 
 install: $(PROGRAM) $(MAN_PAGE)
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/lkvm
