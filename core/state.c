@@ -185,16 +185,19 @@ static int reader_section(struct state_reader *reader, const char *name, uint64_
 	return 0;
 }
 
-static const struct state_field *table_find(const struct state_table *table, const char *name)
+/* Fields mostly come in the table's order: @hint is where it may be. */
+static const struct state_field *table_find(const struct state_table *table, const char *name, uint64_t hint)
 {
+	if (hint < table->count && !strcmp(table->fields[hint].name, name))
+		return &table->fields[hint];
 	for (size_t i = 0; i < table->count; i++)
 		if (!strcmp(table->fields[i].name, name))
 			return &table->fields[i];
 	return NULL;
 }
 
-/* One field; written to @object unless it is NULL, which only checks. */
-static int field_load(const struct state_table *table, struct state_reader *body, void *object)
+/* Field @index of the section; written to @object unless it is NULL, which only checks. */
+static int field_load(const struct state_table *table, struct state_reader *body, uint64_t index, void *object)
 {
 	const struct state_field *field;
 	char name[UINT8_MAX + 1];
@@ -202,7 +205,7 @@ static int field_load(const struct state_table *table, struct state_reader *body
 
 	if (!reader_name(body, name) || !reader_number(body, &element, 1) || !reader_number(body, &count, 4))
 		return log_error(EINVAL, "saved state: section %s is cut off", table->name);
-	field = table_find(table, name);
+	field = table_find(table, name, index);
 	if (!field)
 		return log_error(EINVAL, "saved state: %s has a field %s that this build doesn't know",
 				 table->name, name);
@@ -225,20 +228,24 @@ static int field_load(const struct state_table *table, struct state_reader *body
 /* Every field that sections of @version have must be there, once: a device half loaded is worse than none. */
 static int fields_check(const struct state_table *table, struct state_reader body, uint64_t version, uint64_t fields)
 {
+	_cleanup_free_ uint8_t *found = calloc(table->count + 1, 1);
+	char name[UINT8_MAX + 1];
+
+	if (!found)
+		return log_errno(ENOMEM, "saved state: section %s", table->name);
+	/* each has been looked at, so that it is there and of the table */
+	for (uint64_t n = 0; n < fields && reader_name(&body, name); n++) {
+		const struct state_field *field = table_find(table, name, n);
+
+		found[field - table->fields] = MIN(found[field - table->fields] + 1, 2);
+		body.position += 5 + field->size;
+	}
 	for (size_t i = 0; i < table->count; i++) {
 		const struct state_field *field = &table->fields[i];
-		struct state_reader look = body;
-		unsigned int found = 0;
-		char name[UINT8_MAX + 1];
 
-		for (uint64_t n = 0; n < fields; n++) {
-			if (!reader_name(&look, name))
-				break;
-			found += !strcmp(name, field->name);
-			look.position += 5 + table_find(table, name)->size;
-		}
-		if (found > 1 || (!found && field->since <= version))
-			return log_error(EINVAL, "saved state: %s.%s is there %u times", table->name, field->name, found);
+		if (found[i] > 1 || (!found[i] && field->since <= version))
+			return log_error(EINVAL, "saved state: %s.%s is there %s", table->name, field->name,
+					 found[i] ? "more than once" : "0 times");
 	}
 	return 0;
 }
@@ -246,7 +253,7 @@ static int fields_check(const struct state_table *table, struct state_reader bod
 static int fields_load(const struct state_table *table, struct state_reader body, uint64_t fields, void *object)
 {
 	for (uint64_t i = 0; i < fields; i++) {
-		int result = field_load(table, &body, object);
+		int result = field_load(table, &body, i, object);
 
 		if (result)
 			return result;
