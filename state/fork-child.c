@@ -44,13 +44,14 @@ struct options_walk {
 static void option_take(const struct option_def *def, const char *text, void *opaque)
 {
 	struct options_walk *walk = opaque;
+	const struct kvm *parent = walk->child->nursery->kvm;
 	_cleanup_free_ char *changed = NULL;
 	int there;
 
 	/* given beside the fork */
 	if (walk->result || (strcmp(def->name, "network") == 0 && walk->child->nursery->networks))
 		return;
-	there = fork_option(def->name, text, walk->child->name, &changed);
+	there = fork_option(def->name, text, walk->child->name, parent->origin ? parent->name : NULL, &changed);
 	if (there > 0)
 		there = config_set(walk->config, def->name, changed);
 	walk->result = there < 0 ? log_error(there, "fork: option --%s %s", def->name, text) : 0;

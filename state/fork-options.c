@@ -72,7 +72,17 @@ static void put_piece(FILE *out, const char **comma, const char *text, size_t le
 	*comma = ",";
 }
 
-static char *edit_text(const struct edit *edit, const char *text, const char *vm)
+/* @text without "-PARENT" at its end: of a fork, whose own name stands there. */
+static size_t unnamed_length(const char *text, size_t length, const char *parent)
+{
+	size_t suffix = parent ? strlen(parent) + 1 : 0;
+
+	if (!suffix || length <= suffix || text[length - suffix] != '-' || strncmp(text + length - suffix + 1, parent, suffix - 1) != 0)
+		return length;
+	return length - suffix;
+}
+
+static char *edit_text(const struct edit *edit, const char *text, const char *vm, const char *parent)
 {
 	const char *comma = "", *at = text;
 	size_t length, size;
@@ -81,12 +91,14 @@ static char *edit_text(const struct edit *edit, const char *text, const char *vm
 
 	for (; out; at += length + 1) {
 		length = piece_length(at);
-		if (at == text && edit->first)
+		if (at == text && edit->first) {
 			put_piece(out, &comma, edit->first, strlen(edit->first));
-		else if (!edit->left_out || !begins_with_one_of(at, length, edit->left_out))
-			put_piece(out, &comma, at, length);
-		if (edit->named && begins_with_one_of(at, length, edit->named))
+		} else if (edit->named && begins_with_one_of(at, length, edit->named)) {
+			put_piece(out, &comma, at, unnamed_length(at, length, parent));
 			fprintf(out, "-%s", vm);
+		} else if (!edit->left_out || !begins_with_one_of(at, length, edit->left_out)) {
+			put_piece(out, &comma, at, length);
+		}
 		if (!at[length])
 			break;
 	}
@@ -97,7 +109,7 @@ static char *edit_text(const struct edit *edit, const char *text, const char *vm
 	return changed;
 }
 
-int fork_option(const char *name, const char *text, const char *vm, char **changed)
+int fork_option(const char *name, const char *text, const char *vm, const char *parent, char **changed)
 {
 	const struct edit *edit = NULL;
 
@@ -106,7 +118,7 @@ int fork_option(const char *name, const char *text, const char *vm, char **chang
 	for (size_t i = 0; i < ARRAY_SIZE(edits); i++)
 		if (strcmp(edits[i].option, name) == 0)
 			edit = &edits[i];
-	*changed = edit ? edit_text(edit, text, vm) : strdup(text);
+	*changed = edit ? edit_text(edit, text, vm, parent) : strdup(text);
 	return *changed ? 1 : -ENOMEM;
 }
 

@@ -53,10 +53,11 @@ char *fork_log(const struct fork_nursery *nursery, unsigned int index);
 int __must_check fork_child_begin(struct fork_child **child, const struct fork_nursery *nursery, unsigned int index, int report_fd);
 
 /**
- * fork_option() - what option @name of the parent is for a fork called @vm, to be freed
+ * fork_option() - what option @name of a VM is for a fork called @vm, to be freed
+ * @parent: the name of that VM, if it is a fork itself and @text has it; else NULL
  * Returns 1, 0: it has no place there, or -ENOMEM.
  */
-int __must_check fork_option(const char *name, const char *text, const char *vm, char **changed);
+int __must_check fork_option(const char *name, const char *text, const char *vm, const char *parent, char **changed);
 /** fork_network_is_none() - a -n that makes no device */
 bool fork_network_is_none(const char *text);
 /** fork_refusal() - why the VM can't be forked by its options, as a new string; NULL: it can. @networks: see struct fork_nursery */

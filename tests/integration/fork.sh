@@ -11,7 +11,7 @@ lkvm=$(readlink -f "${1:-./lkvm}")
 payload=build/x86_64/tests/guest/fork.bin
 [ "$(uname -m)" = x86_64 ] || { echo "SKIP fork: the payload is for x86"; exit 77; }
 [ -r /dev/kvm ] && [ -w /dev/kvm ] || { echo "SKIP fork: no access to /dev/kvm"; exit 77; }
-[ -x "$lkvm" ] && make -s guest-payloads || { echo "SKIP fork: no $lkvm (make first)"; exit 77; }
+[ -x "$lkvm" ] && make -s guest-payloads > /dev/null || { echo "SKIP fork: no $lkvm (make first)"; exit 77; }
 
 dir=$(mktemp -d /tmp/lkvm-fork.XXXXXX)
 mkdir -m 700 "$dir/run" "$dir/logs"
@@ -122,24 +122,27 @@ grep -q "disk '$dir/disk': its guest writes to it, and can't be two (run it with
 	fail "expected the disk to be named, seen $(cat "$dir/still")"
 "$lkvm" stop --force still > /dev/null
 wait "$vm"
-start still "$dir/sleep" -n mode=user,guest_mac=02:00:00:00:00:01
+start last "$dir/sleep" -n mode=user,guest_mac=02:00:00:00:00:01
 files=$(ls "$dir/run/lkvm")
 for bad in "more or fewer networks:-n none:as many networks" "a mode that isn't:-n mode=nonsense:no mode is called 'nonsense'" \
 	"a folder that isn't:--log /nowhere:'/nowhere'" "a folder for no logs:--log /proc:where its output would go" \
 	"a name that won't do:--name a/b:'name' won't do"; do
 	IFS=: read -r what options text <<< "$bad"
 	# shellcheck disable=SC2086 # words
-	expect "$what" 1 "$lkvm" fork still 3 $options
+	expect "$what" 1 "$lkvm" fork last 3 $options
 	contains "$what" "$text"
 done
-expect "no number" 2 "$lkvm" fork still none
-expect "too many" 2 "$lkvm" fork still 1001
+expect "no number" 2 "$lkvm" fork last none
+expect "too many" 2 "$lkvm" fork last 1001
 expect "no VM" 1 "$lkvm" fork nobody
 expect "list" 0 "$lkvm" list --json
 [ "$(grep -c '"name"' <<< "$output")" = 1 ] || fail "what failed is left: $output"
 contains "the parent runs" '"running"'
 [ "$(ls "$dir/run/lkvm")" = "$files" ] || fail "files of what failed are left: $(ls "$dir/run/lkvm")"
-expect "and can be forked behind that" 0 "$lkvm" fork still
+expect "and can be forked behind that" 0 "$lkvm" fork last
 ok failed_fork_leaves_the_parent_running_and_nothing_behind
+"$lkvm" stop --force --all > /dev/null
+wait "$vm"
+vm=
 
 exit "$failed"

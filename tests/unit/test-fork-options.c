@@ -19,7 +19,7 @@ static void becomes(const char *name, const char *text, const char *wanted)
 {
 	char *changed = NULL;
 
-	ck_assert_int_eq(fork_option(name, text, "vm-7", &changed), 1);
+	ck_assert_int_eq(fork_option(name, text, "vm-7", NULL, &changed), 1);
 	ck_assert_str_eq(changed, wanted);
 	free(changed);
 }
@@ -38,9 +38,9 @@ START_TEST(what_is_the_runs_is_left_out)
 {
 	char *changed = NULL;
 
-	ck_assert_int_eq(fork_option("name", "parent", "vm-7", &changed), 0);
-	ck_assert_int_eq(fork_option("restore", "/file", "vm-7", &changed), 0);
-	ck_assert_int_eq(fork_option("gdb", "tcp:1", "vm-7", &changed), 0);
+	ck_assert_int_eq(fork_option("name", "parent", "vm-7", NULL, &changed), 0);
+	ck_assert_int_eq(fork_option("restore", "/file", "vm-7", NULL, &changed), 0);
+	ck_assert_int_eq(fork_option("gdb", "tcp:1", "vm-7", NULL, &changed), 0);
 	ck_assert_ptr_null(changed);
 }
 END_TEST
@@ -54,6 +54,19 @@ START_TEST(what_only_one_can_have_is_another)
 	becomes("vsock", "auto,vhost=1", "auto,vhost=1");
 	becomes("port", "name=a,socket=/run/a", "name=a,socket=/run/a-vm-7");
 	becomes("port", "file=/a,,b,name=c", "file=/a,,b-vm-7,name=c");
+}
+END_TEST
+
+START_TEST(fork_of_a_fork_has_one_name)
+{
+	char *changed = NULL;
+
+	ck_assert_int_eq(fork_option("port", "name=a,socket=/run/a-vm-7", "vm-7-1", "vm-7", &changed), 1);
+	ck_assert_str_eq(changed, "name=a,socket=/run/a-vm-7-1");
+	free(changed);
+	ck_assert_int_eq(fork_option("port", "name=a,socket=vm-7", "vm-7-1", "vm-7", &changed), 1);
+	ck_assert_str_eq(changed, "name=a,socket=vm-7-vm-7-1");
+	free(changed);
 }
 END_TEST
 
@@ -107,6 +120,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, what_is_the_machines_stays);
 	tcase_add_test(tests, what_is_the_runs_is_left_out);
 	tcase_add_test(tests, what_only_one_can_have_is_another);
+	tcase_add_test(tests, fork_of_a_fork_has_one_name);
 	tcase_add_test(tests, what_cannot_be_had_twice_is_refused_by_name);
 	tcase_add_test(tests, memory_that_a_daemon_shares_is_not_forked);
 }
