@@ -89,12 +89,12 @@ static int kernel_ring_call(struct vhost *vhost, unsigned int index, int fd)
 	return kernel_ring_fd(vhost, VHOST_SET_VRING_CALL, index, fd, "a ring's interrupt");
 }
 
-static int kernel_ring_end(struct vhost *vhost, unsigned int index, uint16_t *base)
+static int kernel_ring_end(struct vhost *vhost, unsigned int index, uint32_t *base)
 {
 	struct vhost_vring_state state = { .index = index };
 	int result = kernel_call(vhost, VHOST_GET_VRING_BASE, &state, "a ring's base");
 
-	*base = (uint16_t)state.num;
+	*base = state.num;
 	return result;
 }
 

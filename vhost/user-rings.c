@@ -121,7 +121,7 @@ static int user_ring_enable(struct vhost *vhost, unsigned int index, bool enable
 	return user_tell_state(user, USER_SET_VRING_ENABLE, index, enabled);
 }
 
-static int user_ring_end(struct vhost *vhost, unsigned int index, uint16_t *base)
+static int user_ring_end(struct vhost *vhost, unsigned int index, uint32_t *base)
 {
 	struct vhost_user *user = user_of(vhost);
 	const struct user_ring_state state = { index, 0 };
@@ -132,9 +132,10 @@ static int user_ring_end(struct vhost *vhost, unsigned int index, uint16_t *base
 
 	if (result)
 		return result;
-	if (answer.payload.state.index != index || answer.payload.state.value > UINT16_MAX)
+	if (answer.payload.state.index != index ||
+	    (answer.payload.state.value > UINT16_MAX && !virtio_has_feature(vhost->device, VIRTIO_F_RING_PACKED)))
 		return user_away(user, -EPROTO, exchange.request);
-	*base = (uint16_t)answer.payload.state.value;
+	*base = answer.payload.state.value;
 	return 0;
 }
 

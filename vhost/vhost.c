@@ -114,7 +114,7 @@ static int queue_begin(struct vhost *vhost, unsigned int index)
 	struct vhost_queue *queue = &vhost->queues[index];
 	struct virtqueue *vq = queue->vq;
 	struct vhost_ring ring = {
-		.index = index, .size = vq->size, .base = vq->last_avail, .desc = vq->desc_host, .avail = vq->avail_host,
+		.index = index, .size = vq->size, .base = virtqueue_base(vq), .desc = vq->desc_host, .avail = vq->avail_host,
 		.used = vq->used_host, .kick_fd = vhost->device->kicks[vq->index].fd,
 	};
 	int result;
@@ -128,12 +128,19 @@ static int queue_begin(struct vhost *vhost, unsigned int index)
 	return result;
 }
 
+static void queue_is_lost(struct vhost *vhost, const struct vhost_queue *queue, const char *why)
+{
+	log_guest(&vhost->log, "%s: queue %u: %s; it waits for a reset", vhost->device->device.name, queue->vq->index, why);
+	vhost->started = false;
+	virtio_needs_reset(vhost->device);
+}
+
 /* What the back end says of its place is checked: it goes into saved state. */
 static void queue_end(struct vhost *vhost, unsigned int index)
 {
 	struct vhost_queue *queue = &vhost->queues[index];
 	struct virtqueue *vq = queue->vq;
-	uint16_t base = 0;
+	uint32_t base = 0;
 	int result;
 
 	event_del(&queue->call);
@@ -144,9 +151,8 @@ static void queue_end(struct vhost *vhost, unsigned int index)
 	if (!queue->running)
 		return;
 	queue->running = false;
-	virtqueue_set_base(vq, base);
-	if (result || virtqueue_waiting(vq) > vq->size)
-		virtqueue_set_base(vq, virtqueue_base_of_used(vq));
+	if ((result || virtqueue_set_base(vq, base)) && !virtqueue_take_again(vq) && vq->packed)
+		queue_is_lost(vhost, queue, "its back end can't say where in its ring it was");
 }
 
 static int queues_enable(struct vhost *vhost)
@@ -180,7 +186,7 @@ static void queues_look(struct vhost *vhost)
 		if (!queue->running)
 			continue;
 		virtio_notify(vhost->device, queue->vq->index);
-		if (queue->vq->last_avail)
+		if (queue->vq->packed || queue->vq->last_avail)
 			queue_interrupt(queue);
 	}
 }
@@ -271,13 +277,10 @@ void vhost_lost(struct vhost *vhost)
 		if (!queue->running)
 			continue;
 		queue->running = false;
-		virtqueue_set_base(queue->vq, virtqueue_base_of_used(queue->vq));
-		if (vhost->repeats || virtqueue_in_order(queue->vq))
+		if (virtqueue_take_again(queue->vq) || (vhost->repeats && !queue->vq->packed))
 			continue;
-		log_guest(&vhost->log, "%s: queue %u: its back end kept no record of what it was at, and did it out of order; "
-			  "it waits for a reset", vhost->device->device.name, queue->vq->index);
-		vhost->started = false;
-		virtio_needs_reset(vhost->device);
+		queue_is_lost(vhost, queue, queue->vq->packed ? "a packed ring doesn't tell where its back end was" :
+			      "its back end kept no record of what it was at, and did it out of order");
 	}
 }
 

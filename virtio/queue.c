@@ -1,74 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Split virtqueues (VirtIO 1.3, 2.7): popping chains, pushing used buffers, notifications both ways.
+ * Virtqueues (VirtIO 1.3, 2.6): what split rings (queue-split.c) and packed ones (queue-packed.c) share.
  *
- * The only code that walks descriptor chains. A descriptor is copied once, then checked, then used; segments
- * come out of the checked accessors. Runs on the event loop that owns the device; nothing locks.
+ * Together the only code that reads descriptors. Segments come out of the checked accessors. Runs on the event loop
+ * that owns the device; nothing locks.
  */
-#include "kvm/virtqueue.h"
-
-#include <linux/virtio_ring.h>
 #include <string.h>
 
 #include "kvm/log.h"
-#include "kvm/virtio.h"
+#include "virtio/queue.h"
 
 #define SEGMENTS_FIRST	16
 
-/* As they lie in guest memory; the UAPI's own types are sparse-annotated integers. */
-struct queue_desc {
-	le64 address;
-	le32 length;
-	le16 flags, next;
-};
-_Static_assert(sizeof(struct queue_desc) == 16, "VirtIO 1.3, 2.7.5");
-
-struct queue_used {
-	le32 id, length;
-};
-_Static_assert(sizeof(struct queue_used) == 8, "VirtIO 1.3, 2.7.8");
-
-/* ---- the rings ---- */
-
-/* avail: flags, idx, ring[size], used_event. used: flags, idx, ring[size] of 8 bytes, avail_event. */
-static uint16_t *avail_word(const struct virtqueue *vq, size_t index)
-{
-	return (uint16_t *)vq->avail_host + index;
-}
-
-static uint16_t *used_word(const struct virtqueue *vq, size_t byte_offset)
-{
-	return (uint16_t *)((char *)vq->used_host + byte_offset);
-}
-
-static uint16_t ring_load(const uint16_t *word)
-{
-	return le16toh(__atomic_load_n(word, __ATOMIC_RELAXED));
-}
-
-static void ring_store(uint16_t *word, uint16_t value)
-{
-	__atomic_store_n(word, htole16(value), __ATOMIC_RELAXED);
-}
-
-/* Pairs with the driver's barrier between filling the ring and moving the index. */
-static uint16_t avail_index(const struct virtqueue *vq)
-{
-	return le16toh(__atomic_load_n(avail_word(vq, 1), __ATOMIC_ACQUIRE));
-}
+/* ---- life ---- */
 
 int virtqueue_start(struct virtqueue *vq, struct address_space *memory)
 {
-	uint64_t size = vq->size;
+	int result;
 
-	if (!size || size > VIRTQUEUE_SIZE_MAX || !IS_POWER_OF_2(size))
-		return virtqueue_fail(vq, "its size is no power of 2 up to the largest");
-	if ((vq->desc.value & 15) || (vq->avail.value & 1) || (vq->used.value & 3))
-		return virtqueue_fail(vq, "its rings are not aligned");
 	vq->memory = memory;
-	vq->desc_host = memory_window(memory, vq->desc, 16 * size);
-	vq->avail_host = memory_window(memory, vq->avail, 6 + 2 * size);
-	vq->used_host = memory_window(memory, vq->used, 6 + 8 * size);
+	result = vq->packed ? packed_start(vq) : split_start(vq);
+	if (result)
+		return result;
 	if (!vq->desc_host || !vq->avail_host || !vq->used_host) {
 		virtqueue_stop(vq);
 		virtqueue_fail(vq, "its rings don't lie in RAM");
@@ -85,6 +38,7 @@ void virtqueue_stop(struct virtqueue *vq)
 static void request_free(struct virtio_request *req)
 {
 	free(req->segments);
+	free(req->chain);
 	free(req);
 }
 
@@ -97,10 +51,11 @@ void virtqueue_reset(struct virtqueue *vq)
 		vq->pool = req->next;
 		request_free(req);
 	}
+	packed_reset(vq);
 	vq->size = vq->size_max;
 	vq->desc = vq->avail = vq->used = gpa(0);
 	atomic_store(&vq->enabled, false);
-	vq->event_index = vq->indirect = false;
+	vq->event_index = vq->indirect = vq->packed = false;
 	vq->last_avail = vq->used_index = vq->signalled_used = 0;
 	vq->signalled_valid = vq->broken = false;
 	vq->kick_wanted = vq->polled = false;
@@ -120,15 +75,10 @@ int virtqueue_fail(struct virtqueue *vq, const char *what)
 
 /* ---- requests ---- */
 
-static struct virtio_request *request_take(struct virtqueue *vq)
+struct virtio_request *virtqueue_request_new(void)
 {
-	struct virtio_request *req = vq->pool;
+	struct virtio_request *req = calloc(1, sizeof(*req));
 
-	if (req) {
-		vq->pool = req->next;
-		return req;
-	}
-	req = calloc(1, sizeof(*req));
 	if (!req)
 		return NULL;
 	req->capacity = SEGMENTS_FIRST;
@@ -138,12 +88,6 @@ static struct virtio_request *request_take(struct virtqueue *vq)
 		return NULL;
 	}
 	return req;
-}
-
-static void request_give(struct virtqueue *vq, struct virtio_request *req)
-{
-	req->next = vq->pool;
-	vq->pool = req;
 }
 
 static int request_grow(struct virtio_request *req)
@@ -161,244 +105,122 @@ static int request_grow(struct virtio_request *req)
 	return 0;
 }
 
-/* ---- walking a chain ---- */
-
-struct chain {
-	struct virtqueue *vq;
-	struct virtio_request *req;
-	const struct queue_desc *table;	/* the queue's, or an indirect one */
-	uint32_t entries;
-	uint32_t left;			/* descriptors that may still come: bounds loops */
-	bool in_indirect;
-};
-
-/*
- * One fetch: the compiler may not read the guest's copy again. It races with drivers that break the rules, which
- * is no news to ThreadSanitizer; what was read is checked.
- */
-__attribute__((no_sanitize("thread")))
-static struct queue_desc desc_load(const struct queue_desc *at)
+/* What virtqueue_add_buffer() does when memory_iov() returned @count, which is no number of segments. */
+int virtqueue_add_pieces(struct virtqueue *vq, struct virtio_request *req, uint64_t address, uint32_t length, bool writable,
+			 int count)
 {
-	struct queue_desc desc;
-
-	memcpy(&desc, at, sizeof(desc));
-	__asm__ volatile("" : : : "memory");
-	return desc;
-}
-
-static int chain_add_buffer(struct chain *chain, const struct queue_desc *desc)
-{
-	struct virtio_request *req = chain->req;
-	bool writable = le16_get(desc->flags) & VRING_DESC_F_WRITE;
-	uint32_t length = le32_get(desc->length);
-	uint32_t *total = writable ? &req->writable_bytes : &req->readable_bytes;
-	int count;
-
-	if (!writable && req->writable)
-		return virtqueue_fail(chain->vq, "a readable buffer stands behind a writable one");
-	if (__builtin_add_overflow(*total, length, total))
-		return virtqueue_fail(chain->vq, "a chain of more than 4 GiB");
-	for (;;) {
+	while (count == -E2BIG) {
 		unsigned int used = req->readable + req->writable;
-		int grown;
+		int grown = request_grow(req);
 
-		count = memory_iov(chain->vq->memory, gpa(le64_get(desc->address)), length, writable,
-				   req->segments + used, (int)(req->capacity - used));
-		if (count != -E2BIG)
-			break;
-		grown = request_grow(req);
 		if (grown == -ENOMEM)
 			return grown;
 		if (grown)
-			return virtqueue_fail(chain->vq, "a chain over too many pieces of RAM");
+			return virtqueue_fail(vq, "a chain over too many pieces of RAM");
+		count = memory_iov(vq->memory, gpa(address), length, writable, req->segments + used, (int)(req->capacity - used));
 	}
-	if (count < 0)
-		return virtqueue_fail(chain->vq, "a buffer doesn't lie in RAM");
-	*(writable ? &req->writable : &req->readable) += (unsigned int)count;
-	return 0;
+	return count < 0 ? virtqueue_fail(vq, "a buffer doesn't lie in RAM") : count;
 }
 
-static int chain_enter_indirect(struct chain *chain, const struct queue_desc *desc)
+const void *virtqueue_indirect_table(struct virtqueue *vq, uint64_t address, uint32_t length, uint32_t *entries)
 {
-	uint32_t length = le32_get(desc->length);
+	const void *table = NULL;
 
-	if (!chain->vq->indirect)
-		return virtqueue_fail(chain->vq, "an indirect table without VIRTIO_F_INDIRECT_DESC");
-	if (chain->in_indirect)
-		return virtqueue_fail(chain->vq, "an indirect table in an indirect table");
-	if (le16_get(desc->flags) & VRING_DESC_F_NEXT)
-		return virtqueue_fail(chain->vq, "an indirect table that goes on");
-	if (!length || length % sizeof(*desc) || length / sizeof(*desc) > VIRTQUEUE_SIZE_MAX)
-		return virtqueue_fail(chain->vq, "an indirect table of a wrong length");
-	chain->table = memory_window(chain->vq->memory, gpa(le64_get(desc->address)), length);
-	if (!chain->table)
-		return virtqueue_fail(chain->vq, "an indirect table that doesn't lie in RAM");
-	chain->entries = (uint32_t)(length / sizeof(*desc));
-	chain->left = chain->entries;
-	chain->in_indirect = true;
-	return 0;
-}
-
-static int chain_walk(struct chain *chain, uint32_t index)
-{
-	for (;;) {
-		struct queue_desc desc;
-		int result;
-
-		if (index >= chain->entries)
-			return virtqueue_fail(chain->vq, "a descriptor index past the table");
-		if (!chain->left--)
-			return virtqueue_fail(chain->vq, "a chain that is longer than its table");
-		desc = desc_load(&chain->table[index]);
-		if (le16_get(desc.flags) & VRING_DESC_F_INDIRECT) {
-			result = chain_enter_indirect(chain, &desc);
-			if (result)
-				return result;
-			index = 0;
-			continue;
-		}
-		result = chain_add_buffer(chain, &desc);
-		if (result || !(le16_get(desc.flags) & VRING_DESC_F_NEXT))
-			return result;
-		index = le16_get(desc.next);
+	*entries = length / 16;
+	if (!vq->indirect)
+		virtqueue_fail(vq, "an indirect table without VIRTIO_F_INDIRECT_DESC");
+	else if (!length || length % 16 || length / 16 > VIRTQUEUE_SIZE_MAX)
+		virtqueue_fail(vq, "an indirect table of a wrong length");
+	else {
+		table = memory_window(vq->memory, gpa(address), length);
+		if (!table)
+			virtqueue_fail(vq, "an indirect table that doesn't lie in RAM");
 	}
-}
-
-uint16_t virtqueue_waiting(const struct virtqueue *vq)
-{
-	return vq->avail_host ? (uint16_t)(avail_index(vq) - vq->last_avail) : 0;
-}
-
-int virtqueue_retake(struct virtqueue *vq, uint16_t head, struct virtio_request **out)
-{
-	struct chain chain = { .vq = vq, .table = vq->desc_host, .entries = vq->size, .left = vq->size };
-	int result;
-
-	if (vq->broken || !vq->desc_host)
-		return -EPROTO;
-	if (vq->in_flight >= vq->size)
-		return virtqueue_fail(vq, "more requests than the queue's size");
-	chain.req = request_take(vq);
-	if (!chain.req)
-		return -ENOMEM;
-	chain.req->head = head;
-	chain.req->readable = chain.req->writable = 0;
-	chain.req->readable_bytes = chain.req->writable_bytes = 0;
-	result = chain_walk(&chain, head);
-	if (result) {
-		request_give(vq, chain.req);
-		return result;
-	}
-	vq->in_flight++;
-	*out = chain.req;
-	return 0;
+	return table;
 }
 
 int virtqueue_pop(struct virtqueue *vq, struct virtio_request **out)
 {
-	uint16_t waiting, head;
-	int result;
-
 	if (vq->broken)
 		return -EPROTO;
-	if (!vq->avail_host)
+	if (!vq->desc_host)
 		return 0;
-	waiting = (uint16_t)(avail_index(vq) - vq->last_avail);
-	if (!waiting)
-		return 0;
-	if (waiting > vq->size)
-		return virtqueue_fail(vq, "the available index jumped by more than the queue's size");
-	head = ring_load(avail_word(vq, 2 + (vq->last_avail & (vq->size - 1U))));
-	result = virtqueue_retake(vq, head, out);
-	if (result)
-		return result;
-	vq->last_avail++;
-	return 1;
+	return vq->packed ? packed_pop(vq, out) : split_pop(vq, out);
+}
+
+int virtqueue_retake(struct virtqueue *vq, uint16_t head, struct virtio_request **out)
+{
+	if (vq->broken || !vq->desc_host)
+		return -EPROTO;
+	return vq->packed ? packed_retake(vq, head, out) : split_retake(vq, head, out);
 }
 
 void virtqueue_unpop(struct virtqueue *vq, struct virtio_request *req)
 {
+	if (vq->packed)
+		packed_unpop(vq, req);
 	vq->last_avail--;
 	vq->in_flight--;
 	request_give(vq, req);
 }
 
-/* The only writer, so that no locked instruction is needed. */
-static void count(atomic_ulong *counter, unsigned long more)
-{
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
-}
-
 void virtqueue_push(struct virtqueue *vq, struct virtio_request *req, uint32_t written)
 {
-	struct queue_used used = { .id = le32_of(req->head), .length = le32_of(written) };
+	if (vq->packed)
+		packed_push(vq, req, written);
+	else
+		split_push(vq, req, written);
+}
 
-	if (vq->used_host)
-		memcpy((char *)vq->used_host + 4 + (vq->used_index & (vq->size - 1U)) * sizeof(used), &used, sizeof(used));
-	vq->used_index++;
-	vq->in_flight--;
-	count(&vq->requests, 1);
-	count(&vq->bytes_read, req->readable_bytes);
-	count(&vq->bytes_written, written);
-	request_give(vq, req);
+uint16_t virtqueue_waiting(const struct virtqueue *vq)
+{
+	if (!vq->desc_host)
+		return 0;
+	return vq->packed ? packed_waiting(vq) : split_waiting(vq);
+}
+
+static bool any_waiting(const struct virtqueue *vq)
+{
+	return vq->packed ? packed_any_waiting(vq) : split_waiting(vq);
 }
 
 /* ---- notifications ---- */
 
-/* Whether @event lies in (old, now]: VirtIO 1.3, 2.7.7.2. */
-static bool event_passed(uint16_t event, uint16_t now, uint16_t old)
-{
-	return (uint16_t)(now - event - 1) < (uint16_t)(now - old);
-}
-
-static bool wants_interrupt(struct virtqueue *vq)
-{
-	uint16_t old = vq->signalled_used, now = vq->used_index;
-	bool valid = vq->signalled_valid;
-
-	if (!vq->event_index)
-		return !(ring_load(avail_word(vq, 0)) & VRING_AVAIL_F_NO_INTERRUPT);
-	vq->signalled_used = now;
-	vq->signalled_valid = true;
-	return !valid || event_passed(ring_load(avail_word(vq, 2U + vq->size)), now, old);
-}
-
 void virtqueue_flush(struct virtqueue *vq)
 {
-	if (!vq->used_host || ring_load(used_word(vq, 2)) == vq->used_index)
+	if (!vq->desc_host)
 		return;
-	/* The driver sees the elements before the index that covers them. */
-	__atomic_store_n(used_word(vq, 2), htole16(vq->used_index), __ATOMIC_RELEASE);
-	/* The index must be out before the driver's wish is read, or both sides may sleep. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (wants_interrupt(vq) && vq->device && vq->device->transport_ops)
-		vq->device->transport_ops->interrupt_queue(vq->device, vq->index);
+	if (vq->packed)
+		packed_flush(vq);
+	else
+		split_flush(vq);
 }
 
 bool virtqueue_enable_kick(struct virtqueue *vq)
 {
-	if (!vq->used_host || vq->broken)
+	if (!vq->desc_host || vq->broken)
 		return false;
 	vq->kick_wanted = true;
 	if (vq->polled)
-		return avail_index(vq) != vq->last_avail;
-	if (vq->event_index)
-		ring_store(used_word(vq, 4 + 8U * vq->size), vq->last_avail);
+		return any_waiting(vq);
+	if (vq->packed)
+		packed_ask_kick(vq);
 	else
-		ring_store(used_word(vq, 0), 0);
-	/* The wish must be out before the index is read, or both sides may sleep. */
+		split_ask_kick(vq);
+	/* The wish must be out before the ring is read, or both sides may sleep. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return avail_index(vq) != vq->last_avail;
+	return any_waiting(vq);
 }
 
 void virtqueue_disable_kick(struct virtqueue *vq)
 {
 	vq->kick_wanted = false;
-	if (vq->polled)
+	if (vq->polled || !vq->desc_host)
 		return;
-	/* With event indexes an avail_event that lies behind asks for nothing. */
-	if (vq->used_host && !vq->event_index)
-		ring_store(used_word(vq, 0), VRING_USED_F_NO_NOTIFY);
+	if (vq->packed)
+		packed_ask_no_kick(vq);
+	else
+		split_ask_no_kick(vq);
 }
 
 void virtqueue_poll_begin(struct virtqueue *vq)
@@ -419,45 +241,24 @@ bool virtqueue_poll_end(struct virtqueue *vq)
 
 bool virtqueue_poll_waiting(const struct virtqueue *vq)
 {
-	return vq->polled && vq->kick_wanted && virtqueue_waiting(vq);
+	return vq->polled && vq->kick_wanted && vq->desc_host && any_waiting(vq);
 }
 
 /* ---- rings that somebody else works on ---- */
 
-uint16_t virtqueue_base_of_used(const struct virtqueue *vq)
+uint32_t virtqueue_base(const struct virtqueue *vq)
 {
-	return vq->used_host ? le16toh(__atomic_load_n(used_word(vq, 2), __ATOMIC_ACQUIRE)) : vq->last_avail;
+	return vq->packed ? packed_base(vq) : vq->last_avail;
 }
 
-void virtqueue_set_base(struct virtqueue *vq, uint16_t last_avail)
+int virtqueue_set_base(struct virtqueue *vq, uint32_t base)
 {
-	vq->last_avail = last_avail;
-	vq->used_index = virtqueue_base_of_used(vq);
-	vq->signalled_valid = false;
+	return vq->packed ? packed_set_base(vq, base) : split_set_base(vq, base);
 }
 
-/*
- * Compares the sets that lie in both rings before the used index: each head as often in the one as in the other. What
- * was never written is 0 in both. With everything in flight there is nothing to compare, and no doubt either.
- */
-bool virtqueue_in_order(const struct virtqueue *vq)
+bool virtqueue_take_again(struct virtqueue *vq)
 {
-	int16_t balance[VIRTQUEUE_SIZE_MAX] = { 0 };
-	uint16_t used = virtqueue_base_of_used(vq), waiting;
-
-	if (!vq->avail_host)
-		return true;
-	waiting = (uint16_t)(avail_index(vq) - used);
-	for (unsigned int back = 1; waiting <= vq->size && back + waiting <= vq->size; back++) {
-		unsigned int slot = (uint16_t)(used - back) & (vq->size - 1U);
-
-		balance[ring_load(avail_word(vq, 2 + slot)) & (VIRTQUEUE_SIZE_MAX - 1)]++;
-		balance[ring_load(used_word(vq, 4 + 8 * (size_t)slot)) & (VIRTQUEUE_SIZE_MAX - 1)]--;
-	}
-	for (unsigned int i = 0; i < VIRTQUEUE_SIZE_MAX; i++)
-		if (balance[i])
-			return false;
-	return waiting <= vq->size;
+	return !vq->packed && split_take_again(vq);
 }
 
 /* ---- data ---- */
@@ -517,13 +318,15 @@ _Static_assert(sizeof(gpa_t) == 8, "the addresses are saved as 64-bit integers")
 void virtqueue_save(const struct virtqueue *vq, struct state_writer *writer)
 {
 	state_save(writer, &queue_table, vq);
+	if (vq->packed)
+		packed_save(vq, writer);
 }
 
 int virtqueue_load(struct virtqueue *vq, struct state_reader *reader)
 {
 	int result = state_load(reader, &queue_table, vq);
 
-	if (!result && (vq->size > vq->size_max || !IS_POWER_OF_2(vq->size)))
+	if (!result && (!vq->size || vq->size > vq->size_max || (!vq->packed && !IS_POWER_OF_2(vq->size))))
 		result = log_error(EINVAL, "saved state: a virtqueue of size %u", vq->size);
-	return result;
+	return !result && vq->packed ? packed_load(vq, reader) : result;
 }

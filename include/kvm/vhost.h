@@ -29,7 +29,8 @@ struct vhost_region {
 /** struct vhost_ring - one ring, as a back end is told of it; @index counts from the first that it has */
 struct vhost_ring {
 	unsigned int index;
-	uint16_t size, base;		/* @base: the next one to take off the available ring */
+	uint16_t size;
+	uint32_t base;			/* virtqueue_base() */
 	void *desc, *avail, *used;
 	int kick_fd, call_fd;
 };
@@ -46,8 +47,8 @@ struct vhost_ops {
 	int (*ring_call)(struct vhost *vhost, unsigned int index, int fd);
 	/** @ring_enable: requests are served, or aren't; rings that run are not enabled at first */
 	int (*ring_enable)(struct vhost *vhost, unsigned int index, bool enabled);
-	/** @ring_end: it stops, and nothing is in flight; *@base: where it would have gone on */
-	int (*ring_end)(struct vhost *vhost, unsigned int index, uint16_t *base);
+	/** @ring_end: it stops, and nothing is in flight; *@base: where it would have gone on, as virtqueue_set_base() has it */
+	int (*ring_end)(struct vhost *vhost, unsigned int index, uint32_t *base);
 	/** @run: behind the rings' beginning, and before their end; NULL: nothing */
 	int (*run)(struct vhost *vhost, bool running);
 	/** @reset: the driver reset the device: no request is remembered; rings have ended; NULL: nothing */

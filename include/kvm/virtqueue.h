@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Virtqueues: the only code that walks descriptor chains (VirtIO 1.3, 2.7; packed rings come here too).
+ * Virtqueues: the only code that walks descriptor chains (VirtIO 1.3, 2.7: split rings, 2.8: packed ones).
  *
  * Everything in a ring is written by an adversary. Each descriptor is copied once, then checked, then used;
  * the result is a request made of host segments whose bounds hold. A broken rule puts the device into
@@ -27,12 +27,18 @@ struct virtio_device;
  * @writable it writes. Allocated from the queue's pool: valid until virtqueue_push() or a reset.
  */
 struct virtio_request {
-	uint16_t head;			/* descriptor index, for the used ring */
+	uint16_t head;			/* what the driver knows it by: a descriptor's index, or a packed ring's buffer ID */
 	unsigned int readable, writable;	/* how many segments of each */
 	uint32_t readable_bytes, writable_bytes;
 	struct iovec *segments;		/* readable ones first */
 	unsigned int capacity;
-	struct virtio_request *next;	/* pool */
+	struct virtio_request *next;	/* pool; a packed ring's: taken */
+
+	/* of a packed ring */
+	uint16_t slots;			/* descriptors of the ring that it has */
+	unsigned int chain_capacity;
+	struct packed_desc *chain;	/* their copies */
+	struct virtio_request **link;
 };
 
 struct virtqueue {
@@ -40,16 +46,25 @@ struct virtqueue {
 	struct virtio_device *device;
 	unsigned int index;
 	uint16_t size, size_max;
-	gpa_t desc, avail, used;
+	gpa_t desc, avail, used;	/* packed: the ring, what the driver wants to hear of, what the device does */
 	atomic_bool enabled;		/* vCPUs read it */
+	atomic_bool resetting;		/* virtio_queue_reset() is at it; they read that too */
 	bool outside;			/* a vhost back end works on its rings: kvm/vhost.h; set behind virtio_device_add() */
-	bool event_index, indirect;	/* from the negotiated features; set by virtqueue_start()'s caller */
+	bool event_index, indirect, packed;	/* from the negotiated features; set by virtqueue_start()'s and _load()'s caller */
 
 	/* owned by the queue's event loop */
 	struct address_space *memory;
 	void *desc_host, *avail_host, *used_host;
-	uint16_t last_avail, used_index, signalled_used;
-	bool signalled_valid;
+	uint16_t last_avail;		/* requests taken, which wraps */
+	uint16_t used_index, signalled_used;
+	bool signalled_valid;		/* the driver was interrupted since it was started or loaded */
+	uint16_t avail_at, used_at;	/* packed: the next descriptors; bit 15: of an odd lap, whose wrap counter is 0 */
+	uint16_t unsignalled;		/* packed: descriptors used since it was asked whether the driver wants to know */
+	uint16_t pending_at, pending_flags;	/* packed: the first used descriptor that the driver may not see before a flush */
+	bool pending;
+	uint16_t kick_flags;		/* packed: what it was told of kicks */
+	struct virtio_request *taken;	/* packed: those in flight */
+	struct packed_saved *saved;	/* packed: those that were when it was saved, until they are taken again */
 	unsigned int in_flight;
 	bool kick_wanted;		/* the device has asked for notifications */
 	bool polled;			/* so it has, but the loop looks by itself: the driver isn't told */
@@ -90,7 +105,10 @@ void virtqueue_push(struct virtqueue *vq, struct virtio_request *req, uint32_t w
 /** virtqueue_unpop() - puts the request popped last back, as if it had not been taken (rx with no data) */
 void virtqueue_unpop(struct virtqueue *vq, struct virtio_request *req);
 
-/** virtqueue_waiting() - how many requests the driver says it has made available; at most 65535, whatever it says */
+/**
+ * virtqueue_waiting() - how many requests the driver says it has made available; at most 65535, whatever it says
+ * They are counted one by one in a packed ring.
+ */
 uint16_t virtqueue_waiting(const struct virtqueue *vq);
 
 /** virtqueue_flush() - publishes pushed requests, and interrupts the driver if it wants to know; once a batch */
@@ -131,16 +149,19 @@ ssize_t virtio_request_from_file(const struct virtio_request *req, size_t at, in
 ssize_t virtio_request_to_file(const struct virtio_request *req, size_t at, int fd, uint64_t offset, size_t length, int flags);
 
 /**
- * virtqueue_set_base() - of a queue whose rings somebody else worked on (@vq->outside): what it took is up to @last_avail
- * virtqueue_base_of_used() - the base that makes all be taken again that isn't used; virtqueue_start() was called
+ * virtqueue_base() - of a queue whose rings somebody else works on (@vq->outside): where to begin. As vhost has it: the
+ * available index; packed: the next available descriptor, and from bit 16 on the next used one, wrap counters on top
+ * virtqueue_set_base() - where they are now; -EPROTO: they can't be there
  */
-void virtqueue_set_base(struct virtqueue *vq, uint16_t last_avail);
-uint16_t virtqueue_base_of_used(const struct virtqueue *vq);
+uint32_t virtqueue_base(const struct virtqueue *vq);
+int __must_check virtqueue_set_base(struct virtqueue *vq, uint32_t base);
 /**
- * virtqueue_in_order() - whether what is not used is what was made available last, as far as the rings tell
- * If not, virtqueue_base_of_used() would repeat requests that are done, and forget others.
+ * virtqueue_take_again() - of such a queue, when nobody can be asked: all is taken again that isn't used
+ *
+ * false: some would be done twice, and others forgotten. That is so unless it was all done in order, which the two rings
+ * of a split queue tell. A packed ring doesn't even say where it is: nothing is changed.
  */
-bool virtqueue_in_order(const struct virtqueue *vq);
+bool virtqueue_take_again(struct virtqueue *vq);
 
 void virtqueue_save(const struct virtqueue *vq, struct state_writer *writer);
 int __must_check virtqueue_load(struct virtqueue *vq, struct state_reader *reader);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One virtqueue of a device without a transport, and the ring of its driver: the fixture of test-virtqueue.c, whose
- * driver is a good one, and of test-virtqueue-hostile.c, whose driver isn't.
+ * One virtqueue of a device without a transport, and the ring of its driver: the fixture of test-virtqueue.c and
+ * test-virtqueue-packed.c, whose drivers are good ones, and of test-virtqueue-hostile.c and
+ * test-virtqueue-packed-hostile.c, whose drivers aren't.
  */
 #ifndef TESTS_UNIT_ONE_QUEUE_H
 #define TESTS_UNIT_ONE_QUEUE_H
@@ -49,6 +50,7 @@ static const struct virtio_transport_ops transport_ops = {
 static inline void queue_place(uint16_t size)
 {
 	ring_init(&ring, &guest, size, RAM_BASE);
+	ring.packed = vq.packed;
 	vq.size = size;
 	vq.desc = gpa(ring.desc);
 	vq.avail = gpa(ring.avail);
@@ -62,7 +64,7 @@ static inline void queue_start(uint16_t size)
 	ck_assert_int_eq(virtqueue_start(&vq, &space), 0);
 }
 
-static inline void setup(void)
+static inline void setup_kind(bool packed)
 {
 	log_set_sink(board_hush);
 	ck_assert_int_eq(address_space_init(&space, "memory", 0), 0);
@@ -76,9 +78,15 @@ static inline void setup(void)
 	vq.index = 3;
 	vq.size_max = 256;
 	vq.indirect = true;
+	vq.packed = packed;
 	queue_interrupts = config_interrupts = 0;
 	popped_count = 0;
 	queue_start(SIZE);
+}
+
+static inline void setup(void)
+{
+	setup_kind(false);
 }
 
 static inline bool in_pool(const struct virtio_request *req)
