@@ -213,9 +213,9 @@ static int kernel_open(struct vhost_kernel **out, const struct vhost_ops *ops, c
 		kernel_close(&kernel->vhost);
 		return result;
 	}
-	/* Logging is migration's, IOMMUs are nobody's here. */
+	/* Logging is migration's, IOMMUs are nobody's here, and a ring is reset without its knowing. */
 	kernel->vhost.features &= ~(BIT(VHOST_F_LOG_ALL) | BIT(VIRTIO_F_ACCESS_PLATFORM) | BIT(VHOST_NET_F_VIRTIO_NET_HDR) |
-				    BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_NOTIFY_ON_EMPTY));
+				    BIT(VIRTIO_F_RING_RESET) | BIT(VIRTIO_F_NOTIFICATION_DATA) | BIT(VIRTIO_F_NOTIFY_ON_EMPTY));
 	*out = kernel;
 	return 0;
 }

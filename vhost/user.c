@@ -27,8 +27,8 @@
 
 /* VIRTIO_ bits that no driver is offered: they need more of us than rings, or are no features of a device. */
 #define FEATURES_REFUSED (BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT(26) | BIT(USER_F_PROTOCOL_FEATURES) | BIT(VIRTIO_F_ACCESS_PLATFORM) | \
-			  BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_ORDER_PLATFORM) | BIT(VIRTIO_F_SR_IOV) | BIT(38) | BIT(39) | \
-			  BIT(40) | BIT(41))
+			  BIT(VIRTIO_F_ORDER_PLATFORM) | BIT(VIRTIO_F_SR_IOV) | BIT(VIRTIO_F_NOTIFICATION_DATA) | BIT(39) | \
+			  BIT(VIRTIO_F_RING_RESET) | BIT(41))
 
 /* ---- away ---- */
 

@@ -377,6 +377,14 @@ static void balloon_reset(struct virtio_device *device)
 		balloon_tell(balloon);
 }
 
+static void balloon_queue_reset(struct virtio_device *device, struct virtqueue *vq)
+{
+	struct balloon *balloon = balloon_of(device);
+
+	if (vq->index == STATS)
+		balloon->stats_held = balloon->stats_wanted = false;
+}
+
 static int balloon_quiesce(struct virtio_device *device)
 {
 	struct balloon *balloon = balloon_of(device);
@@ -415,9 +423,11 @@ static const struct virtio_device_ops balloon_ops = {
 	.queues		= BALLOON_QUEUES,
 	.queue_size	= 128,
 	.config_size	= sizeof(struct virtio_balloon_config),
+	.in_order	= true,
 	.handle_queue	= balloon_handle_queue,
 	.config_read	= balloon_config_read,
 	.config_write	= balloon_config_write,
+	.queue_reset	= balloon_queue_reset,
 	.reset		= balloon_reset,
 	.quiesce	= balloon_quiesce,
 	.save		= balloon_save,

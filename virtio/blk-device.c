@@ -53,6 +53,11 @@ static void blk_reset(struct virtio_device *device)
 	atomic_store(&blk->write_back, !disk_info(blk->disk)->write_through);
 }
 
+static void blk_queue_reset(struct virtio_device *device, struct virtqueue *vq)
+{
+	blk_drop_queue(container_of(device, struct blk, device), vq);
+}
+
 static int blk_quiesce(struct virtio_device *device)
 {
 	disk_drain(container_of(device, struct blk, device)->disk);
@@ -115,6 +120,7 @@ static const struct virtio_device_ops blk_ops = {
 	.config_read	= blk_config_read,
 	.config_write	= blk_config_write,
 	.start		= blk_start,
+	.queue_reset	= blk_queue_reset,
 	.reset		= blk_reset,
 	.quiesce	= blk_quiesce,
 	.resume		= blk_resume,

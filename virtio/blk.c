@@ -306,17 +306,34 @@ void blk_resume_requests(struct blk *blk)
 	blk_batch_done(blk);
 }
 
+static void blk_drop(struct blk_request *request)
+{
+	virtqueue_unpop(request->vq, request->req);
+	blk_give(request);
+}
+
+void blk_drop_queue(struct blk *blk, struct virtqueue *vq)
+{
+	struct disk_request *io;
+
+	while ((io = disk_take_kept(blk->disk))) {
+		struct blk_request *request = container_of(io, struct blk_request, io);
+
+		if (request->vq == vq)
+			blk_drop(request);
+		else
+			disk_queue(blk->disk, io);
+	}
+}
+
 void blk_drop_requests(struct blk *blk)
 {
 	struct blk_request *request;
 	struct disk_request *io;
 
 	virtio_waiting_free(&blk->waiting);
-	while ((io = disk_take_kept(blk->disk))) {
-		request = container_of(io, struct blk_request, io);
-		virtqueue_unpop(request->vq, request->req);
-		blk_give(request);
-	}
+	while ((io = disk_take_kept(blk->disk)))
+		blk_drop(container_of(io, struct blk_request, io));
 	while ((request = blk->pool)) {
 		blk->pool = request->next;
 		free(request);

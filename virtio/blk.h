@@ -38,6 +38,8 @@ void blk_batch_done(void *opaque);
 int __must_check blk_waiting(const struct blk *blk, struct virtio_waiting *waiting);
 /** blk_resume_requests() - they are tried again */
 void blk_resume_requests(struct blk *blk);
+/** blk_drop_queue() - those of @vq are given back, the others tried again when the device resumes */
+void blk_drop_queue(struct blk *blk, struct virtqueue *vq);
 /** blk_drop_requests() - they and the memory of all others are given back; none is in flight */
 void blk_drop_requests(struct blk *blk);
 

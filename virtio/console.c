@@ -127,6 +127,7 @@ static const struct virtio_device_ops console_ops = {
 	.queues		= 2,
 	.queue_size	= 128,
 	.config_size	= sizeof(struct virtio_console_config),
+	.in_order	= true,
 	.handle_queue	= console_handle_queue,
 	.config_read	= console_config_read,
 	.start		= console_start,

@@ -27,18 +27,29 @@ struct quiesce_call {
 	int result;
 };
 
-static void quiesce_on_loop(void *opaque)
+int virtio_device_quiesce(struct virtio_device *device)
 {
-	struct quiesce_call *call = opaque;
-	struct virtio_device *device = call->device;
+	int result;
 
 	device->quiesced = true;
 	virtio_kicks_unwatch(device);
-	call->result = device->ops->quiesce ? device->ops->quiesce(device) : 0;
-	if (call->result) {
+	result = device->ops->quiesce ? device->ops->quiesce(device) : 0;
+	/* What was done meanwhile is told now: a packed ring's batch that isn't is no part of saved state. */
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		if (!device->queues[i].outside)
+			virtqueue_flush(&device->queues[i]);
+	if (result) {
 		device->quiesced = false;
 		virtio_kicks_watch(device);
 	}
+	return result;
+}
+
+static void quiesce_on_loop(void *opaque)
+{
+	struct quiesce_call *call = opaque;
+
+	call->result = virtio_device_quiesce(call->device);
 }
 
 static int virtio_quiesce_op(struct device *device)
@@ -58,10 +69,8 @@ static void interrupt_all(struct virtio_device *device)
 	device->interrupts_due = false;
 }
 
-static void resume_on_loop(void *opaque)
+void virtio_device_resume(struct virtio_device *device)
 {
-	struct virtio_device *device = opaque;
-
 	device->quiesced = false;
 	if (device->ops->resume)
 		device->ops->resume(device);
@@ -72,6 +81,11 @@ static void resume_on_loop(void *opaque)
 	virtio_kicks_watch(device);
 	for (unsigned int i = 0; i < device->queue_count; i++)
 		virtio_kick(device, i);
+}
+
+static void resume_on_loop(void *opaque)
+{
+	virtio_device_resume(opaque);
 }
 
 static void virtio_resume_op(struct device *device)
@@ -87,11 +101,19 @@ static const struct state_field device_fields[] = {
 };
 STATE_TABLE(device_table, "virtio", 1, device_fields);
 
+/* Those that were never started don't know, and the features tell what is saved of each. */
+static void queues_settle_kind(struct virtio_device *device)
+{
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		device->queues[i].packed = virtio_has_feature(device, VIRTIO_F_RING_PACKED);
+}
+
 static void virtio_save_op(struct device *base, struct state_writer *writer)
 {
 	struct virtio_device *device = virtio_of(base);
 
 	state_save(writer, &device_table, device);
+	queues_settle_kind(device);
 	for (unsigned int i = 0; i < device->queue_count; i++)
 		virtqueue_save(&device->queues[i], writer);
 	device->transport_ops->save(device, writer);
@@ -103,6 +125,7 @@ static int load_queues(struct virtio_device *device, struct state_reader *reader
 {
 	int result = 0;
 
+	queues_settle_kind(device);
 	for (unsigned int i = 0; i < device->queue_count && !result; i++)
 		result = virtqueue_load(&device->queues[i], reader);
 	for (unsigned int i = 0; i < device->queue_count && !result; i++)

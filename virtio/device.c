@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What all virtio devices share: the status machine, features, queues (VirtIO 1.3, 2.1 to 2.6 and 3). Kicks are in
- * kicks.c, saved state in device-state.c.
+ * What all virtio devices share: the status machine and features (VirtIO 1.3, 2.1 to 2.5 and 3). Queues are in
+ * device-queues.c, kicks in kicks.c, saved state in device-state.c.
  *
  * A device's state belongs to its event loop. Transports are called by vCPUs, on any thread; what changes
  * the device is moved to the loop here and waited for.
@@ -18,7 +18,6 @@
 #include "virtio/device.h"
 
 #define STATUS_NEEDS_RESET	VIRTIO_CONFIG_S_NEEDS_RESET
-#define QUEUE_SIZE_DEFAULT	256
 #define PROCESS_MAX		4096	/* requests of one queue before others have their turn */
 
 static struct virtio_transport *virtio_transports;
@@ -80,21 +79,12 @@ void virtio_process(struct virtio_device *device, struct virtqueue *vq,
 
 /* ---- status ---- */
 
-static void device_start_queue(struct virtio_device *device, struct virtqueue *vq)
-{
-	vq->event_index = virtio_has_feature(device, VIRTIO_RING_F_EVENT_IDX);
-	vq->indirect = virtio_has_feature(device, VIRTIO_RING_F_INDIRECT_DESC);
-	if (virtqueue_start(vq, &device->kvm->memory) || vq->outside)
-		return;
-	virtqueue_enable_kick(vq);
-}
-
 /* DRIVER_OK: the queues run, and what was made available before is looked at once. */
 static void device_start(struct virtio_device *device)
 {
 	for (unsigned int i = 0; i < device->queue_count; i++)
 		if (device->queues[i].enabled)
-			device_start_queue(device, &device->queues[i]);
+			virtio_queue_start(device, &device->queues[i]);
 	if (atomic_load(&device->status) & STATUS_NEEDS_RESET)
 		return;
 	if (device->ops->start && device->ops->start(device)) {
@@ -201,117 +191,6 @@ void virtio_set_features(struct virtio_device *device, uint64_t features)
 	event_loop_call(device->loop, features_on_loop, &call);
 }
 
-/* ---- queues ---- */
-
-struct queue_call {
-	struct virtio_device *device;
-	unsigned int queue;
-	uint16_t size;
-	gpa_t desc, avail, used;
-	uint64_t address, align;
-};
-
-static void queue_setup_on_loop(void *opaque)
-{
-	struct queue_call *call = opaque;
-	struct virtqueue *vq = &call->device->queues[call->queue];
-
-	if (vq->enabled)
-		return;
-	if (call->size && call->size <= vq->size_max)
-		vq->size = call->size;
-	vq->desc = call->desc;
-	vq->avail = call->avail;
-	vq->used = call->used;
-}
-
-void virtio_queue_setup(struct virtio_device *device, unsigned int queue, uint16_t size, gpa_t desc, gpa_t avail,
-			gpa_t used)
-{
-	struct queue_call call = { .device = device, .queue = queue, .size = size,
-				   .desc = desc, .avail = avail, .used = used };
-
-	if (queue < device->queue_count)
-		event_loop_call(device->loop, queue_setup_on_loop, &call);
-}
-
-static void queue_enable_now(struct virtio_device *device, struct virtqueue *vq)
-{
-	vq->enabled = true;
-	if (!device->running)
-		return;
-	/* A legacy driver may set its queues up after DRIVER_OK. */
-	device_start_queue(device, vq);
-	if (!device->quiesced)
-		virtio_kicks_watch(device);
-}
-
-static void queue_enable_on_loop(void *opaque)
-{
-	struct queue_call *call = opaque;
-	struct virtqueue *vq = &call->device->queues[call->queue];
-
-	if (!vq->enabled)
-		queue_enable_now(call->device, vq);
-}
-
-void virtio_queue_enable(struct virtio_device *device, unsigned int queue)
-{
-	struct queue_call call = { .device = device, .queue = queue };
-
-	if (queue < device->queue_count)
-		event_loop_call(device->loop, queue_enable_on_loop, &call);
-}
-
-/* A queue can't be stopped alone without VIRTIO_F_RING_RESET: taking it away in use breaks the device. */
-static void queue_disable_on_loop(void *opaque)
-{
-	struct queue_call *call = opaque;
-	struct virtqueue *vq = &call->device->queues[call->queue];
-
-	if (!vq->enabled)
-		return;
-	if (call->device->running)
-		virtqueue_fail(vq, "disabled while it is in use");
-	else
-		vq->enabled = false;
-}
-
-void virtio_queue_disable(struct virtio_device *device, unsigned int queue)
-{
-	struct queue_call call = { .device = device, .queue = queue };
-
-	if (queue < device->queue_count)
-		event_loop_call(device->loop, queue_disable_on_loop, &call);
-}
-
-/* VirtIO 1.3, 2.7.2 (legacy layout): descriptors, available ring, then the used ring at the next boundary. */
-static void queue_legacy_on_loop(void *opaque)
-{
-	struct queue_call *call = opaque;
-	struct virtqueue *vq = &call->device->queues[call->queue];
-	uint64_t avail = call->address + 16ULL * vq->size;
-
-	if (!call->address) {
-		queue_disable_on_loop(call);
-		return;
-	}
-	if (vq->enabled)
-		return;
-	vq->desc = gpa(call->address);
-	vq->avail = gpa(avail);
-	vq->used = gpa(ALIGN_UP(avail + 6 + 2ULL * vq->size, call->align));
-	queue_enable_now(call->device, vq);
-}
-
-void virtio_queue_legacy(struct virtio_device *device, unsigned int queue, uint64_t address, uint64_t align)
-{
-	struct queue_call call = { .device = device, .queue = queue, .address = address, .align = align };
-
-	if (queue < device->queue_count && IS_POWER_OF_2(align))
-		event_loop_call(device->loop, queue_legacy_on_loop, &call);
-}
-
 /* ---- config space ---- */
 
 void virtio_config_read(struct virtio_device *device, uint64_t offset, void *buffer, size_t size)
@@ -375,41 +254,30 @@ static const struct virtio_transport *device_transport(const struct virtio_devic
 	return transport;
 }
 
-static int device_make_queues(struct virtio_device *device)
+static bool device_wants_packed(const struct virtio_device *device)
 {
-	uint16_t size = device->ops->queue_size ? device->ops->queue_size : QUEUE_SIZE_DEFAULT;
+	const char *ring = config_string(device->kvm->config, "virtio-ring");
 
-	if (!device->queue_count)
-		device->queue_count = device->ops->queues;
-	device->queues = calloc(device->queue_count, sizeof(*device->queues));
-	device->kicks = calloc(device->queue_count, sizeof(*device->kicks));
-	if (!device->queues || !device->kicks)
-		return -ENOMEM;
-	for (unsigned int i = 0; i < device->queue_count; i++)
-		device->kicks[i].fd = -1;
-	for (unsigned int i = 0; i < device->queue_count; i++) {
-		device->queues[i].device = device;
-		device->queues[i].index = i;
-		device->queues[i].size_max = device->queues[i].size = size;
-		device->kicks[i].opaque = &device->queues[i];
-		device->kicks[i].fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (device->kicks[i].fd < 0)
-			return -errno;
-	}
-	return 0;
+	return ring && !strcmp(ring, "packed");
 }
 
-static void device_free_queues(struct virtio_device *device)
+/* What takes part of who works on the rings: a back end may not have it. */
+static uint64_t device_ring_features(const struct virtio_device *device)
 {
-	for (unsigned int i = 0; device->kicks && i < device->queue_count; i++)
-		if (device->kicks[i].fd >= 0)
-			close(device->kicks[i].fd);
-	for (unsigned int i = 0; device->queues && i < device->queue_count; i++)
-		virtqueue_reset(&device->queues[i]);
-	free(device->kicks);
-	free(device->queues);
-	device->kicks = NULL;
-	device->queues = NULL;
+	uint64_t features = BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX);
+
+	if (device->legacy)
+		return features | BIT(VIRTIO_F_ANY_LAYOUT);
+	return features | BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_RING_PACKED) | (device->ops->in_order ? BIT(VIRTIO_F_IN_ORDER) : 0);
+}
+
+/* What is done by the core and the transports, whoever works on the rings. */
+static uint64_t device_core_features(const struct virtio_device *device)
+{
+	if (device->legacy)
+		return 0;
+	return BIT(VIRTIO_F_RING_RESET) |
+	       (config_flag(device->kvm->config, "virtio-notification-data") ? BIT(VIRTIO_F_NOTIFICATION_DATA) : 0);
 }
 
 static int device_register(struct kvm *kvm, struct virtio_device *device, const char *name)
@@ -420,10 +288,11 @@ static int device_register(struct kvm *kvm, struct virtio_device *device, const 
 	if (!transport)
 		return -EINVAL;
 	device->legacy = transport->legacy;
-	device->features_offered |= BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX) |
-				    BIT(transport->legacy ? VIRTIO_F_ANY_LAYOUT : VIRTIO_F_VERSION_1);
-	device->features_offered &= ~device->features_refused;
-	result = device_make_queues(device);
+	device->features_offered = ((device->features_offered | device_ring_features(device)) & ~device->features_refused) |
+				   device_core_features(device);
+	if (!device_wants_packed(device))
+		device->features_offered &= ~BIT(VIRTIO_F_RING_PACKED);
+	result = virtio_queues_make(device);
 	if (result)
 		return log_errno(result, "%s", name);
 	result = device_add(kvm, &device->device, &virtio_base_ops, "%s", name);
@@ -451,7 +320,7 @@ int virtio_device_add(struct kvm *kvm, struct virtio_device *device, const struc
 	event_work_init(device->loop, &device->interrupts_work, interrupts_moved);
 	result = device_register(kvm, device, name);
 	if (result)
-		device_free_queues(device);
+		virtio_queues_free(device);
 	return result;
 }
 
@@ -464,14 +333,19 @@ void virtio_device_del(struct virtio_device *device)
 	device->transport_ops = NULL;
 	event_work_cancel(&device->interrupts_work);
 	device_del(&device->device);
-	device_free_queues(device);
+	virtio_queues_free(device);
 }
 
+static const char *const ring_names[] = { "split", "packed", NULL };
 static const char *const transport_names[] = { "pci", "pci-legacy", "mmio", "mmio-legacy", NULL };
 
 static const struct option_def virtio_options[] = {
 	{ .name = "virtio-transport", .type = OPTION_CHOICE, .argument = "KIND", .choices = transport_names,
 	  .fallback = "pci", .help = "How virtio devices are found: on PCI or in MMIO slots, modern or legacy" },
+	{ .name = "virtio-ring", .type = OPTION_CHOICE, .argument = "KIND", .choices = ring_names, .fallback = "split",
+	  .help = "What drivers may choose: split virtqueues, or packed ones too" },
+	{ .name = "virtio-notification-data", .type = OPTION_FLAG,
+	  .help = "Drivers may say with each notification how far they are, which tests them" },
 	{ .name = "virtio-legacy", .type = OPTION_FLAG, .same_as = "virtio-transport=pci-legacy",
 	  .help = "As --virtio-transport pci-legacy, for kvmtool's scripts" },
 };

@@ -32,6 +32,7 @@ enum mmio_register {
 	REG_INTERRUPT_STATUS = 0x60, REG_INTERRUPT_ACK = 0x64, REG_STATUS = 0x70,
 	REG_DESC_LOW = 0x80, REG_DESC_HIGH = 0x84, REG_AVAIL_LOW = 0x90, REG_AVAIL_HIGH = 0x94,
 	REG_USED_LOW = 0xa0, REG_USED_HIGH = 0xa4, REG_SHM_LEN_LOW = 0xb0, REG_SHM_LEN_HIGH = 0xb4,
+	REG_QUEUE_RESET = 0xc0,
 	REG_CONFIG_GENERATION = 0xfc,
 };
 
@@ -81,6 +82,7 @@ static uint32_t mmio_read_queue_locked(struct virtio_mmio *mmio, uint64_t offset
 	case REG_QUEUE_NUM_MAX:	return vq->size_max;
 	case REG_QUEUE_PFN:	return mmio->device->legacy ? mmio->queues[mmio->queue_sel].pfn : 0;
 	case REG_QUEUE_READY:	return !mmio->device->legacy && vq->enabled;
+	case REG_QUEUE_RESET:	return vq->resetting;
 	default:		return 0;
 	}
 }
@@ -207,13 +209,32 @@ static void mmio_queue_ready(struct virtio_mmio *mmio, uint32_t ready)
 	virtio_queue_enable(mmio->device, index);
 }
 
+/* 4.2.2.2: the write returns when it is done. */
+static void mmio_queue_reset(struct virtio_mmio *mmio)
+{
+	uint32_t index;
+	bool known;
+
+	pthread_mutex_lock(&mmio->lock);
+	index = mmio->queue_sel;
+	known = selected(mmio) && (mmio->driver_features & BIT(VIRTIO_F_RING_RESET));
+	pthread_mutex_unlock(&mmio->lock);
+	if (!known || mmio->device->legacy)
+		return;
+	virtio_queue_reset(mmio->device, index);
+	pthread_mutex_lock(&mmio->lock);
+	mmio->queues[index] = (struct mmio_queue){ 0 };
+	pthread_mutex_unlock(&mmio->lock);
+}
+
 static void mmio_write_register(struct virtio_mmio *mmio, uint64_t offset, uint32_t value)
 {
 	uint64_t features;
 
 	switch (offset) {
 	case REG_QUEUE_NOTIFY:
-		virtio_notify(mmio->device, value);
+		/* With VIRTIO_F_NOTIFICATION_DATA the driver's place stands above, and no doorbell of KVM's matches. */
+		virtio_notify(mmio->device, value & 0xffff);
 		return;
 	case REG_INTERRUPT_ACK:
 		atomic_fetch_and(&mmio->interrupt_status, ~value);
@@ -226,6 +247,10 @@ static void mmio_write_register(struct virtio_mmio *mmio, uint64_t offset, uint3
 		return;
 	case REG_QUEUE_READY:
 		mmio_queue_ready(mmio, value);
+		return;
+	case REG_QUEUE_RESET:
+		if (value & 1)
+			mmio_queue_reset(mmio);
 		return;
 	}
 	pthread_mutex_lock(&mmio->lock);

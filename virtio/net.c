@@ -18,7 +18,8 @@ static const char net_key[] = "virtio-net";
 
 /* What a back end that works on the rings must know itself: how they are written, and what stands before a frame. */
 #define NET_RING_FEATURES (BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_F_VERSION_1) | \
-			   BIT(VIRTIO_F_ANY_LAYOUT) | BIT(VIRTIO_NET_F_MRG_RXBUF))
+			   BIT(VIRTIO_F_ANY_LAYOUT) | BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_IN_ORDER) | \
+			   BIT(VIRTIO_NET_F_MRG_RXBUF))
 
 /* ---- what the guest sends ---- */
 
@@ -391,6 +392,7 @@ static const struct virtio_device_ops net_ops = {
 	.queues		= 3,
 	.queue_size	= NET_QUEUE_SIZE,
 	.config_size	= offsetof(struct virtio_net_config, speed),
+	.in_order	= true,
 	.handle_queue	= net_handle_queue,
 	.config_read	= net_config_read,
 	.config_write	= net_config_write,

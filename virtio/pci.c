@@ -3,7 +3,8 @@
  * Virtio over PCI, modern: configuration structures in BARs, told by vendor capabilities (VirtIO 1.3, 4.1).
  *
  * BAR 4 holds COMMON, ISR, DEVICE and NOTIFY a page each, BAR 1 the MSI-X table. A queue's doorbell is an
- * ioeventfd at its own four bytes of the NOTIFY page, of any size, for which VMX needs not decode the instruction. pci->lock guards the selectors and half-written
+ * ioeventfd at its own four bytes of the NOTIFY page, of any size and with any data (VIRTIO_F_NOTIFICATION_DATA), for which
+ * VMX needs not decode the instruction. pci->lock guards the selectors and half-written
  * addresses, which vCPUs share; it is dropped before the device or the bus is called.
  */
 #include "virtio/pci.h"
@@ -24,6 +25,11 @@
 #define MODERN_BAR	4
 #define MSIX_BAR	1
 #define NOTIFY_MULTIPLIER 4
+/* What VirtIO 1.2 put behind the common structure; not in all kernels' headers. */
+#define COMMON_QUEUE_NOTIFY_DATA 56
+#define COMMON_QUEUE_RESET	58
+#define COMMON_SIZE	60
+_Static_assert(sizeof(struct virtio_pci_common_cfg) == COMMON_QUEUE_NOTIFY_DATA, "VirtIO 1.3, 4.1.4.3");
 
 /* ---- interrupts: both transports ---- */
 
@@ -106,7 +112,9 @@ static uint64_t common_read_queue_locked(struct virtio_pci *pci, uint64_t offset
 	case VIRTIO_PCI_COMMON_Q_SIZE:		return queue->size ? queue->size : vq->size_max;
 	case VIRTIO_PCI_COMMON_Q_MSIX:		return atomic_load(&queue->vector);
 	case VIRTIO_PCI_COMMON_Q_ENABLE:	return vq->enabled;
-	case VIRTIO_PCI_COMMON_Q_NOFF:		return pci->queue_sel;
+	case VIRTIO_PCI_COMMON_Q_NOFF: case COMMON_QUEUE_NOTIFY_DATA:
+						return pci->queue_sel;
+	case COMMON_QUEUE_RESET:		return vq->resetting;
 	case VIRTIO_PCI_COMMON_Q_DESCLO:	return (uint32_t)queue->desc;
 	case VIRTIO_PCI_COMMON_Q_DESCHI:	return queue->desc >> 32;
 	case VIRTIO_PCI_COMMON_Q_AVAILLO:	return (uint32_t)queue->avail;
@@ -205,8 +213,8 @@ static void queue_enable(struct virtio_pci *pci)
 	bool known;
 
 	pthread_mutex_lock(&pci->lock);
+	known = selected_queue_locked(pci);
 	index = pci->queue_sel;
-	known = index < pci->device->queue_count;
 	if (known)
 		queue = (struct virtio_pci_queue){ .size = pci->queues[index].size, .desc = pci->queues[index].desc,
 						   .avail = pci->queues[index].avail, .used = pci->queues[index].used };
@@ -218,6 +226,32 @@ static void queue_enable(struct virtio_pci *pci)
 	virtio_queue_enable(pci->device, index);
 }
 
+static void queue_registers_reset_locked(struct virtio_pci_queue *queue)
+{
+	queue->desc = queue->avail = queue->used = 0;
+	queue->size = 0;
+	queue->pfn = 0;
+	atomic_store(&queue->vector, VIRTIO_MSI_NO_VECTOR);
+}
+
+/* 4.1.4.3.1: the write returns when it is done. */
+static void queue_reset(struct virtio_pci *pci)
+{
+	unsigned int index;
+	bool known;
+
+	pthread_mutex_lock(&pci->lock);
+	known = selected_queue_locked(pci) && (pci->driver_features & BIT(VIRTIO_F_RING_RESET));
+	index = pci->queue_sel;
+	pthread_mutex_unlock(&pci->lock);
+	if (!known)
+		return;
+	virtio_queue_reset(pci->device, index);
+	pthread_mutex_lock(&pci->lock);
+	queue_registers_reset_locked(&pci->queues[index]);
+	pthread_mutex_unlock(&pci->lock);
+}
+
 static void common_write(struct virtio_pci *pci, uint64_t offset, uint32_t value)
 {
 	uint64_t features;
@@ -227,9 +261,14 @@ static void common_write(struct virtio_pci *pci, uint64_t offset, uint32_t value
 		return;
 	}
 	if (offset == VIRTIO_PCI_COMMON_Q_ENABLE) {
-		/* 4.1.4.3.2: a driver must not write 0; there is no ring reset to do it with. */
+		/* 4.1.4.3.2: a driver must not write 0. */
 		if (value & 1)
 			queue_enable(pci);
+		return;
+	}
+	if (offset == COMMON_QUEUE_RESET) {
+		if (value & 1)
+			queue_reset(pci);
 		return;
 	}
 	pthread_mutex_lock(&pci->lock);
@@ -293,7 +332,7 @@ static int add_capabilities(struct virtio_pci *pci)
 {
 	uint8_t *config = pci->function.config, *mask = pci->function.write_mask;
 	le32 multiplier = le32_of(NOTIFY_MULTIPLIER);
-	int at = add_vendor_capability(pci, VIRTIO_PCI_CAP_COMMON_CFG, 16, COMMON_OFFSET, sizeof(struct virtio_pci_common_cfg));
+	int at = add_vendor_capability(pci, VIRTIO_PCI_CAP_COMMON_CFG, 16, COMMON_OFFSET, COMMON_SIZE);
 
 	if (at >= 0)
 		at = add_vendor_capability(pci, VIRTIO_PCI_CAP_ISR_CFG, 16, ISR_OFFSET, 1);
@@ -366,14 +405,8 @@ static void virtio_pci_reset(struct virtio_device *device)
 	pci->queue_sel = 0;
 	pci->driver_features = 0;
 	atomic_store(&pci->config_vector, VIRTIO_MSI_NO_VECTOR);
-	for (unsigned int i = 0; i < device->queue_count; i++) {
-		struct virtio_pci_queue *queue = &pci->queues[i];
-
-		queue->desc = queue->avail = queue->used = 0;
-		queue->size = 0;
-		queue->pfn = 0;
-		atomic_store(&queue->vector, VIRTIO_MSI_NO_VECTOR);
-	}
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		queue_registers_reset_locked(&pci->queues[i]);
 	pthread_mutex_unlock(&pci->lock);
 	atomic_store(&pci->isr, 0);
 	pci_intx_set(&pci->function, false);

@@ -216,6 +216,15 @@ void port_resume(struct port *port)
 	port_notify(port, transmit_queue(port));
 }
 
+/* Indexes begin anew, and what wasn't received is gone. */
+void port_transmit_reset(struct port *port)
+{
+	port_settle(port, port->close_at);
+	port->dropping = false;
+	port->offset = 0;
+	port->close_at = port->drop_to = 0;
+}
+
 /* ---- owner to guest ---- */
 
 /* The queue that leads to the guest's reader, if there is one, and all that went before has been told. */

@@ -70,6 +70,15 @@ static void ports_reset(struct virtio_device *device)
 		port_reset(ports->port[id]);
 }
 
+static void ports_queue_reset(struct virtio_device *device, struct virtqueue *vq)
+{
+	unsigned int id = vq->index / 2 - 1;
+
+	/* Of those of number 0, which is the console's, and for control nothing is known. */
+	if (vq->index > PORTS_CONTROL_TRANSMIT && vq->index % 2)
+		port_transmit_reset(ports_of(device)->port[id]);
+}
+
 /* ---- saved state ---- */
 
 static const struct state_field port_fields[] = {
@@ -129,8 +138,10 @@ static const struct virtio_device_ops ports_ops = {
 	.queues		= 4,
 	.queue_size	= 128,
 	.config_size	= sizeof(struct virtio_console_config),
+	.in_order	= true,
 	.handle_queue	= ports_handle_queue,
 	.config_read	= ports_config_read,
+	.queue_reset	= ports_queue_reset,
 	.reset		= ports_reset,
 	.save		= ports_save,
 	.load		= ports_load,

@@ -56,6 +56,8 @@ void port_handle_transmit(struct port *port, struct virtqueue *vq);
 void port_guest_ready(struct port *port, bool ready);
 void port_guest_open(struct port *port, bool open);
 void port_reset(struct port *port);
+/* The driver resets the transmit queue alone. */
+void port_transmit_reset(struct port *port);
 /* After a load: brings both ends' idea of each other up to date. */
 void port_loaded(struct port *port);
 

@@ -88,6 +88,7 @@ static const struct virtio_device_ops rng_ops = {
 	.class_code	= 0x00ff00,
 	.queues		= 1,
 	.queue_size	= 64,
+	.in_order	= true,
 	.handle_queue	= rng_handle_queue,
 	.reset		= rng_reset,
 	.quiesce	= rng_quiesce,

@@ -128,6 +128,18 @@ static void scsi_reset(struct virtio_device *device)
 	scsi_power_on(scsi);
 }
 
+/* Commands of it that are kept end, in the ring that is there still. */
+static void scsi_queue_reset(struct virtio_device *device, struct virtqueue *vq)
+{
+	struct scsi *scsi = container_of(device, struct scsi, device);
+
+	for (struct scsi_request *request = scsi->flying; request; request = request->next)
+		if (request->vq == vq)
+			request->command.cancelled = true;
+	scsi_requests_end(scsi);
+	scsi_batch_done(scsi);
+}
+
 static int scsi_quiesce(struct virtio_device *device)
 {
 	scsi_bus_drain(&container_of(device, struct scsi, device)->bus);
@@ -224,6 +236,7 @@ const struct virtio_device_ops scsi_ops = {
 	.config_read	= scsi_config_read,
 	.config_write	= scsi_config_write,
 	.reset		= scsi_reset,
+	.queue_reset	= scsi_queue_reset,
 	.quiesce	= scsi_quiesce,
 	.resume		= scsi_resume,
 	.save		= scsi_save,

@@ -253,6 +253,7 @@ static const struct virtio_device_ops vsock_ops = {
 	.queues		= VSOCK_QUEUES,
 	.queue_size	= 128,
 	.config_size	= sizeof(struct virtio_vsock_config),
+	.in_order	= true,
 	.handle_queue	= vsock_handle_queue,
 	.config_read	= vsock_config_read,
 	.reset		= vsock_reset,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Requests that failed and wait for the VM to go on (rerror=stop, werror=stop), over a save and a load: they are in their
- * rings still, so where each begins is all that is saved of them.
+ * Requests that failed and wait for the VM to go on (rerror=stop, werror=stop), over a save and a load: their virtqueues
+ * can give them again, so what the driver knows each by is all that is saved of them here.
  */
 #ifndef VIRTIO_WAITING_H
 #define VIRTIO_WAITING_H

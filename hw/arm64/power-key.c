@@ -165,6 +165,7 @@ static const struct virtio_device_ops power_key_ops = {
 	.queues		= 2,
 	.queue_size	= 64,
 	.config_size	= sizeof(struct virtio_input_config),
+	.in_order	= true,
 	.handle_queue	= key_handle_queue,
 	.config_read	= key_config_read,
 	.config_write	= key_config_write,

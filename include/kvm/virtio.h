@@ -19,6 +19,14 @@
 #include "kvm/log.h"
 #include "kvm/virtqueue.h"
 
+/* Not yet in all kernels' headers. */
+#ifndef VIRTIO_F_NOTIFICATION_DATA
+#define VIRTIO_F_NOTIFICATION_DATA	38
+#endif
+#ifndef VIRTIO_F_RING_RESET
+#define VIRTIO_F_RING_RESET	40
+#endif
+
 #define VIRTIO_QUEUES_MAX	64
 #define VIRTIO_CONFIG_MAX	256
 
@@ -31,6 +39,7 @@ struct virtio_device_ops {
 	unsigned int queues;		/* default number; virtio_device.queue_count may be set before add */
 	uint16_t queue_size;		/* largest; 0 means 256 */
 	size_t config_size;		/* bytes of device config space */
+	bool in_order;			/* each queue's requests are pushed in the order that they were popped in */
 
 	/** @handle_queue: the driver kicked @vq; pop until empty, push, flush. virtio_process() does the loop. */
 	void (*handle_queue)(struct virtio_device *device, struct virtqueue *vq);
@@ -44,6 +53,11 @@ struct virtio_device_ops {
 	int (*start)(struct virtio_device *device);
 	/** @interrupts_moved: what virtio_interrupt_fd() says may have changed; NULL: nobody asked it */
 	void (*interrupts_moved)(struct virtio_device *device);
+	/**
+	 * @queue_reset: the driver resets @vq alone; the device is quiesced, and is resumed then: what it knows of that
+	 * queue's requests besides is forgotten; NULL: there is nothing
+	 */
+	void (*queue_reset)(struct virtio_device *device, struct virtqueue *vq);
 	/** @reset: back to power-on; returns when no host I/O is in flight any more */
 	void (*reset)(struct virtio_device *device);
 	/** @quiesce, @resume, @save, @load: as in struct device_ops, of what is the device's own; NULL: nothing */
@@ -102,7 +116,7 @@ struct virtio_device {
 	void *transport;
 	struct event_loop *loop;	/* owns the device; the main loop unless set before add */
 	uint64_t features_offered;	/* the device sets its own bits before add; the core adds its */
-	uint64_t features_refused;	/* of those, what the device can't do; set before add */
+	uint64_t features_refused;	/* of those that say what rings are like, what its back end can't do; set before add */
 	unsigned int queue_count;
 	struct virtqueue *queues;
 
@@ -113,6 +127,7 @@ struct virtio_device {
 	bool legacy;			/* the driver uses the legacy interface: guest-endian, no FEATURES_OK */
 	bool running;			/* DRIVER_OK, and not NEEDS_RESET */
 	bool quiesced;
+	bool holding;			/* only to take a queue away, or to let it in */
 	bool interrupts_due;		/* it was loaded: its driver is interrupted when it resumes */
 	struct log_limit log_limit;
 	bool polled;			/* @poller is on the loop's list */
@@ -184,6 +199,8 @@ void virtio_queue_enable(struct virtio_device *device, unsigned int queue);
 void virtio_queue_legacy(struct virtio_device *device, unsigned int queue, uint64_t address, uint64_t align);
 /** virtio_queue_disable() - MMIO version 2's queue_ready = 0; waits for what is in flight by a device reset if need be */
 void virtio_queue_disable(struct virtio_device *device, unsigned int queue);
+/** virtio_queue_reset() - VIRTIO_F_RING_RESET's, or ignored without that: when it returns @queue is as before it was set up */
+void virtio_queue_reset(struct virtio_device *device, unsigned int queue);
 /** virtio_config_read(), virtio_config_write() - bounds-checked; outside reads as 0, writes are dropped */
 void virtio_config_read(struct virtio_device *device, uint64_t offset, void *buffer, size_t size);
 void virtio_config_write(struct virtio_device *device, uint64_t offset, const void *buffer, size_t size);

@@ -161,7 +161,7 @@ static inline void ring_describe(struct ring *ring, unsigned int index, uint64_t
 		guest_describe(ring->guest, ring->desc + 16ULL * index, address, length, flags, next);
 		return;
 	}
-	ck_assert_uint_lt(index, RING_TABLE);
+	ck_assert(index < RING_TABLE);
 	ring->table[index].address = address;
 	ring->table[index].length = length;
 	ring->table[index].flags = flags;
@@ -185,12 +185,33 @@ static inline void packed_advance(const struct ring *ring, uint16_t *slot, bool 
 	*odd = !*odd;
 }
 
+static inline uint16_t packed_used_index(struct ring *ring)
+{
+	for (;;) {
+		uint64_t at = ring->desc + 16ULL * ring->used_slot;
+		uint16_t flags = guest_peek16(ring->guest, at + 14), id;
+
+		if (!(flags & PACKED_USED) != ring->used_odd || !(flags & PACKED_AVAIL) != ring->used_odd)
+			return ring->used_count;
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		id = guest_peek16(ring->guest, at + 12);
+		ck_assert(id < RING_TABLE);
+		ring->log[ring->used_count % RING_TABLE].id = id;
+		ring->log[ring->used_count % RING_TABLE].length = guest_peek32(ring->guest, at + 8);
+		ring->used_count++;
+		ck_assert(ring->slots[id]);
+		packed_advance(ring, &ring->used_slot, &ring->used_odd, ring->slots[id]);
+	}
+}
+
 /* As Linux does: the ID is in all of a chain's descriptors, and the first one's flags are written last. */
 static inline void packed_offer(struct ring *ring, uint16_t head)
 {
 	const uint64_t first = ring->desc + 16ULL * ring->avail_slot;
 	uint16_t index = head, count = 0, first_flags = 0;
 
+	/* An ID may be free by now. */
+	packed_used_index(ring);
 	for (bool more = true; more && count < ring->size && index < RING_TABLE; count++) {
 		uint16_t flags = (uint16_t)((ring->table[index].flags & 7) | (ring->avail_odd ? PACKED_USED : PACKED_AVAIL));
 		uint64_t at = ring->desc + 16ULL * ring->avail_slot;
@@ -218,25 +239,6 @@ static inline void ring_offer(struct ring *ring, uint16_t head)
 	}
 	guest_poke16(ring->guest, ring->avail + 4 + 2ULL * (ring->next_avail % ring->size), head);
 	ring_set_avail_index(ring, ++ring->next_avail);
-}
-
-static inline uint16_t packed_used_index(struct ring *ring)
-{
-	for (;;) {
-		uint64_t at = ring->desc + 16ULL * ring->used_slot;
-		uint16_t flags = guest_peek16(ring->guest, at + 14), id;
-
-		if (!(flags & PACKED_USED) != ring->used_odd || !(flags & PACKED_AVAIL) != ring->used_odd)
-			return ring->used_count;
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		id = guest_peek16(ring->guest, at + 12);
-		ck_assert_uint_lt(id, RING_TABLE);
-		ring->log[ring->used_count % RING_TABLE].id = id;
-		ring->log[ring->used_count % RING_TABLE].length = guest_peek32(ring->guest, at + 8);
-		ring->used_count++;
-		ck_assert_uint_gt(ring->slots[id], 0);
-		packed_advance(ring, &ring->used_slot, &ring->used_odd, ring->slots[id]);
-	}
 }
 
 /* How many came back. */

@@ -58,7 +58,7 @@ static inline uint16_t used(unsigned int queue)
 
 static inline uint32_t used_length(unsigned int queue, unsigned int index)
 {
-	return guest_peek32(&driver_ram, rings[queue].used + 4 + 8ULL * (index % DRIVER_QUEUE_SIZE) + 4);
+	return ring_used_length(&rings[queue], (uint16_t)index);
 }
 
 static inline void say(uint32_t id, uint16_t event, uint16_t value)
@@ -112,7 +112,7 @@ static inline void start(uint64_t without, unsigned int queues)
 	virtio_set_features(driven, driven->features_offered & ~without & ~BIT(VIRTIO_RING_F_EVENT_IDX));
 	virtio_set_status(driven, known | VIRTIO_CONFIG_S_FEATURES_OK);
 	for (unsigned int i = 0; i < queues; i++) {
-		ring_init(&rings[i], &driver_ram, DRIVER_QUEUE_SIZE, DRIVER_RING(i));
+		driver_ring_init(&rings[i], i);
 		guest_poke(&driver_ram, DRIVER_RING(i), zeroes, sizeof(zeroes));
 		virtio_queue_setup(driven, i, rings[i].size, gpa(rings[i].desc), gpa(rings[i].avail), gpa(rings[i].used));
 		virtio_queue_enable(driven, i);

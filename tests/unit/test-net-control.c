@@ -273,7 +273,7 @@ START_TEST(after_a_load_the_driver_is_asked_to_announce_itself)
 	device->ops->resume(device);
 	state_writer_free(&writer);
 	ck_assert(config16(offsetof(struct virtio_net_config, status)) & VIRTIO_NET_S_ANNOUNCE);
-	driver_rings[CTRL].next_avail = 0;
+	ring_restart(&driver_rings[CTRL]);
 	ck_assert_uint_eq(ask(VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK), VIRTIO_NET_OK);
 	ck_assert(!(config16(offsetof(struct virtio_net_config, status)) & VIRTIO_NET_S_ANNOUNCE));
 }

@@ -224,6 +224,50 @@ START_TEST(version_1_registers_do_nothing_in_version_2)
 }
 END_TEST
 
+#define QUEUE_RESET	0xc0
+
+START_TEST(a_queue_is_reset_by_its_register)
+{
+	negotiate(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_RING_RESET));
+	enable(0, 16);
+	enable(1, 16);
+	out(VIRTIO_MMIO_STATUS, ACK | DRIVER | FEATURES_OK | DRIVER_OK);
+	exchange(0, "before");
+	out(VIRTIO_MMIO_QUEUE_SEL, 0);
+	out(QUEUE_RESET, 1);
+	ck_assert_uint_eq(in(QUEUE_RESET), 0);
+	ck_assert_uint_eq(in(VIRTIO_MMIO_QUEUE_READY), 0);
+	exchange(1, "other");
+	enable(0, 8);
+	for (unsigned int i = 0; i < 20; i++)
+		exchange(0, "after");
+	out(VIRTIO_MMIO_QUEUE_SEL, ECHO_QUEUES);
+	out(QUEUE_RESET, 1);
+	ck_assert_uint_eq(in(VIRTIO_MMIO_STATUS), ACK | DRIVER | FEATURES_OK | DRIVER_OK);
+}
+END_TEST
+
+START_TEST(a_queue_is_not_reset_unless_that_was_negotiated)
+{
+	drive(16);
+	out(VIRTIO_MMIO_QUEUE_SEL, 0);
+	out(QUEUE_RESET, 1);
+	ck_assert_uint_eq(in(VIRTIO_MMIO_QUEUE_READY), 1);
+	exchange(0, "still here");
+}
+END_TEST
+
+/* 4.2.3.3: such a one matches no doorbell of KVM's. */
+START_TEST(a_notification_may_have_data)
+{
+	drive(16);
+	echo_offer(&rings[1], "data");
+	out(VIRTIO_MMIO_QUEUE_NOTIFY, 0x80010001);
+	board_poll(kvm, 2);
+	echo_check(&rings[1], "data");
+}
+END_TEST
+
 START_TEST(a_reset_clears_the_registers)
 {
 	drive(16);
@@ -479,6 +523,9 @@ static void add_tests(Suite *suite)
 	tcase_add_loop_test(modern, a_queue_of_a_wrong_size_breaks_the_device, 0, 2);
 	tcase_add_test(modern, registers_are_read_and_written_as_words_only);
 	tcase_add_test(modern, version_1_registers_do_nothing_in_version_2);
+	tcase_add_test(modern, a_queue_is_reset_by_its_register);
+	tcase_add_test(modern, a_queue_is_not_reset_unless_that_was_negotiated);
+	tcase_add_test(modern, a_notification_may_have_data);
 	tcase_add_test(modern, a_reset_clears_the_registers);
 	tcase_add_test(modern, what_is_saved_and_loaded_goes_on);
 	tcase_add_test(modern, hostile_saved_state_is_harmless);

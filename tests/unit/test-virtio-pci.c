@@ -205,6 +205,59 @@ START_TEST(a_modern_driver_is_served)
 }
 END_TEST
 
+#define COMMON_QUEUE_RESET	58
+
+START_TEST(a_queue_is_reset_by_its_register)
+{
+	negotiate(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_RING_RESET));
+	enable(0, 16, 1);
+	enable(1, 16, 2);
+	common_out(VIRTIO_PCI_COMMON_STATUS, 1, ACK | DRIVER | FEATURES_OK | DRIVER_OK);
+	exchange(0, "before");
+	common_out(VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
+	common_out(COMMON_QUEUE_RESET, 2, 0);
+	ck_assert_uint_eq(common_in(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
+	common_out(COMMON_QUEUE_RESET, 2, 1);
+
+	ck_assert_uint_eq(common_in(COMMON_QUEUE_RESET, 2), 0);
+	ck_assert_uint_eq(common_in(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+	ck_assert_uint_eq(common_in(VIRTIO_PCI_COMMON_Q_SIZE, 2), ECHO_QUEUE_SIZE);
+	ck_assert_uint_eq(common_in(VIRTIO_PCI_COMMON_Q_DESCLO, 4), 0);
+	ck_assert_uint_eq(common_in(VIRTIO_PCI_COMMON_Q_MSIX, 2), VIRTIO_MSI_NO_VECTOR);
+	exchange(1, "other");
+	enable(0, 8, 1);
+	ck_assert_uint_eq(common_in(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
+	for (unsigned int i = 0; i < 20; i++)
+		exchange(0, "after");
+	ck_assert_uint_eq(echo.device.queues[0].size, 8);
+	/* Of a queue that isn't there. */
+	common_out(VIRTIO_PCI_COMMON_Q_SELECT, 2, ECHO_QUEUES);
+	common_out(COMMON_QUEUE_RESET, 2, 1);
+	ck_assert_uint_eq(common_in(COMMON_QUEUE_RESET, 2), 0);
+}
+END_TEST
+
+START_TEST(a_queue_is_not_reset_unless_that_was_negotiated)
+{
+	drive(16);
+	common_out(VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
+	common_out(COMMON_QUEUE_RESET, 2, 1);
+	ck_assert_uint_eq(common_in(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
+	exchange(0, "still here");
+}
+END_TEST
+
+/* 4.1.5.2: the queue's number, and how far the driver is. */
+START_TEST(a_notification_may_have_data)
+{
+	drive(16);
+	echo_offer(&rings[1], "data");
+	out(place.notify + place.multiplier, 4, 0x80010001);
+	board_poll(kvm, 2);
+	echo_check(&rings[1], "data");
+}
+END_TEST
+
 START_TEST(a_smaller_queue_size_is_honoured)
 {
 	common_out(VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
@@ -594,6 +647,7 @@ START_TEST(a_legacy_function_says_what_it_is)
 	ck_assert_uint_eq(config_get(PCI_VENDOR_ID, 4), 0x10051af4);
 	ck_assert_uint_eq(config_get(PCI_REVISION_ID, 1), 0);
 	ck_assert_uint_eq(config_get(PCI_SUBSYSTEM_ID, 2), VIRTIO_ID_RNG);
+	ck_assert_uint_eq(echo.device.features_offered >> 32, 0);
 }
 END_TEST
 
@@ -654,6 +708,9 @@ static void add_modern(TCase *tcase)
 {
 	tcase_add_test(tcase, a_modern_function_says_what_it_is);
 	tcase_add_test(tcase, a_modern_driver_is_served);
+	tcase_add_test(tcase, a_queue_is_reset_by_its_register);
+	tcase_add_test(tcase, a_queue_is_not_reset_unless_that_was_negotiated);
+	tcase_add_test(tcase, a_notification_may_have_data);
 	tcase_add_test(tcase, a_smaller_queue_size_is_honoured);
 	tcase_add_test(tcase, offered_features_are_shown_by_halves);
 	tcase_add_loop_test(tcase, features_that_were_not_offered_are_refused, 0, 2);

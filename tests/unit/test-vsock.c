@@ -47,7 +47,7 @@ static void start(unsigned int first, unsigned int second)
 		static const uint8_t zeroes[0x8000];
 
 		guest_poke(&driver_ram, DRIVER_RING(i), zeroes, sizeof(zeroes));
-		ring->next_avail = 0;
+		ring_restart(ring);
 		rings_used[i] = queues[i];
 		virtio_queue_setup(driven, queues[i], ring->size, gpa(ring->desc), gpa(ring->avail), gpa(ring->used));
 		virtio_queue_enable(driven, queues[i]);
@@ -73,7 +73,7 @@ static void post_buffers(unsigned int count)
 static bool next_packet(unsigned int ms)
 {
 	struct ring *ring = &driver_rings[0];
-	uint64_t end = event_now_ns() + (uint64_t)ms * 1000000, at;
+	uint64_t end = event_now_ns() + (uint64_t)ms * 1000000;
 	uint32_t id, length;
 
 	while (ring_used_index(ring) == rx_seen) {
@@ -81,9 +81,8 @@ static bool next_packet(unsigned int ms)
 			return false;
 		event_loop_poll(kvm->loop, 1);
 	}
-	at = ring->used + 4 + 8ULL * (rx_seen++ % ring->size);
-	id = guest_peek32(&driver_ram, at);
-	length = guest_peek32(&driver_ram, at + 4);
+	id = ring_used_id(ring, (uint16_t)rx_seen);
+	length = ring_used_length(ring, (uint16_t)rx_seen++);
 	ck_assert_uint_ge(length, HEADER);
 	ck_assert_int_eq(memory_read(&kvm->memory, gpa(RX_DATA + id * RX_BUFFER), &last, HEADER), 0);
 	ck_assert_uint_eq(le32toh(last.len), length - HEADER);

@@ -31,7 +31,9 @@ enum daemon_fault {
 
 struct daemon_ring {
 	uint32_t size;
-	uint16_t taken, base;		/* @base: what SET_VRING_BASE said */
+	uint16_t taken;
+	uint32_t base;			/* what SET_VRING_BASE said */
+	uint16_t given;			/* packed: @taken and @given are places, wrap counters on top */
 	uint64_t desc, avail, used;	/* the front end's addresses */
 	int kick_fd, call_fd;
 	bool enabled;
@@ -109,6 +111,67 @@ static inline void daemon_give(struct daemon *daemon, struct daemon_ring *ring, 
 	ck_assert_int_eq(write(ring->call_fd, &one, sizeof(one)), sizeof(one));
 }
 
+/* ---- packed rings ---- */
+
+struct daemon_desc {
+	uint64_t address;
+	uint32_t length;
+	uint16_t id, flags;
+};
+
+static inline bool daemon_is_packed(struct daemon *daemon)
+{
+	return atomic_load(&daemon->features_set) & BIT(VIRTIO_F_RING_PACKED);
+}
+
+static inline struct daemon_desc *daemon_desc(struct daemon *daemon, const struct daemon_ring *ring, uint16_t place)
+{
+	return (struct daemon_desc *)(void *)daemon_at(daemon, ring->desc, false) + (place & 0x7fff);
+}
+
+static inline uint16_t daemon_next(const struct daemon_ring *ring, uint16_t place)
+{
+	return (place & 0x7fff) + 1U == ring->size ? (place & 0x8000) ^ 0x8000 : (uint16_t)(place + 1);
+}
+
+/* One readable descriptor, one writable one, as ever. */
+static inline void daemon_give_packed(struct daemon *daemon, struct daemon_ring *ring)
+{
+	const struct daemon_desc *out = daemon_desc(daemon, ring, ring->taken);
+	const struct daemon_desc *in = daemon_desc(daemon, ring, daemon_next(ring, ring->taken));
+	struct daemon_desc *used = daemon_desc(daemon, ring, ring->given);
+	const char *from = daemon_at(daemon, out->address, true);
+	char *to = daemon_at(daemon, in->address, true);
+	const uint64_t one = 1;
+
+	for (uint32_t i = 0; i < out->length; i++)
+		to[i] = (char)~from[i];
+	used->length = in->length;
+	used->id = in->id;
+	__atomic_store_n(&used->flags, ring->given & 0x8000 ? 0x8082 : 2, __ATOMIC_RELEASE);
+	for (unsigned int i = 0; i < 2; i++) {
+		ring->taken = daemon_next(ring, ring->taken);
+		ring->given = daemon_next(ring, ring->given);
+	}
+	atomic_fetch_add(&daemon->served, 1);
+	ck_assert_int_eq(write(ring->call_fd, &one, sizeof(one)), sizeof(one));
+}
+
+static inline void daemon_kicked_packed(struct daemon *daemon, struct daemon_ring *ring)
+{
+	uint64_t kicks;
+
+	if (read(ring->kick_fd, &kicks, sizeof(kicks)) != sizeof(kicks))
+		return;
+	for (;;) {
+		uint16_t flags = __atomic_load_n(&daemon_desc(daemon, ring, ring->taken)->flags, __ATOMIC_ACQUIRE);
+
+		if ((flags & 0x8080) != (ring->taken & 0x8000 ? 0x80 : 0x8000))
+			return;
+		daemon_give_packed(daemon, ring);
+	}
+}
+
 static inline void daemon_kicked(struct daemon *daemon, struct daemon_ring *ring)
 {
 	const struct vring_avail *avail = (void *)daemon_at(daemon, ring->avail, false);
@@ -116,6 +179,10 @@ static inline void daemon_kicked(struct daemon *daemon, struct daemon_ring *ring
 	unsigned int count = 0;
 	uint64_t kicks;
 
+	if (daemon_is_packed(daemon)) {
+		daemon_kicked_packed(daemon, ring);
+		return;
+	}
 	if (read(ring->kick_fd, &kicks, sizeof(kicks)) != sizeof(kicks))
 		return;
 	while (ring->taken != __atomic_load_n(&avail->idx, __ATOMIC_ACQUIRE) && count < ARRAY_SIZE(heads))
@@ -220,7 +287,11 @@ static inline void daemon_set_ring(struct daemon *daemon, const struct daemon_me
 
 	switch (message->header.request) {
 	case USER_SET_VRING_NUM:	ring->size = payload->state.value; break;
-	case USER_SET_VRING_BASE:	ring->taken = ring->base = (uint16_t)payload->state.value; break;
+	case USER_SET_VRING_BASE:
+		ring->base = payload->state.value;
+		ring->taken = (uint16_t)ring->base;
+		ring->given = (uint16_t)(ring->base >> 16);
+		break;
 	case USER_SET_VRING_ENABLE:	ring->enabled = payload->state.value; break;
 	case USER_SET_VRING_ADDR:
 		ring->desc = payload->address.desc;
@@ -290,6 +361,8 @@ static inline bool daemon_handle(struct daemon *daemon, struct daemon_message *m
 		break;
 	case USER_GET_VRING_BASE:
 		answer.state.value = daemon->rings[answer.state.index].taken;
+		if (daemon_is_packed(daemon))
+			answer.state.value |= (uint32_t)daemon->rings[answer.state.index].given << 16;
 		daemon->rings[answer.state.index].kick_fd = -1;
 		size = 8;
 		break;

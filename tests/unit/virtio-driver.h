@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A driver for tests of virtio devices: a transport of the test's own, one queue at a time in guest-ring.h's memory.
+ * A driver for tests of virtio devices, with packed rings if LKVM_TEST_RING=packed is in the environment: a transport of the test's own, one queue at a time in guest-ring.h's memory.
  *
  * The device may live on a loop thread of its own: used entries are waited for by its interrupts. Include after
  * board.h.
@@ -75,15 +75,29 @@ static struct virtio_transport driver_transport = { .name = "pci", .add = driver
 
 /* ---- the machine ---- */
 
+static inline bool driver_is_packed(void)
+{
+	const char *ring = getenv("LKVM_TEST_RING");
+
+	return ring && !strcmp(ring, "packed");
+}
+
+static inline void driver_ring_init(struct ring *ring, unsigned int queue)
+{
+	ring_init(ring, &driver_ram, DRIVER_QUEUE_SIZE, DRIVER_RING(queue));
+	ring->packed = driver_is_packed();
+}
+
 /* A VM without devices whose --virtio-transport is the one above. The caller sets options and adds its device. */
 static inline struct kvm *driver_machine(void)
 {
 	struct kvm *kvm = board_create();
 
 	ck_assert_int_eq(config_set(kvm->config, "virtio-transport", "pci"), 0);
+	ck_assert_int_eq(config_set(kvm->config, "virtio-ring", driver_is_packed() ? "packed" : "split"), 0);
 	guest_ram_add(&driver_ram, &kvm->memory);
 	for (unsigned int i = 0; i < ARRAY_SIZE(driver_rings); i++)
-		ring_init(&driver_rings[i], &driver_ram, DRIVER_QUEUE_SIZE, DRIVER_RING(i));
+		driver_ring_init(&driver_rings[i], i);
 	return kvm;
 }
 
@@ -102,7 +116,7 @@ static inline void driver_start(uint64_t without, unsigned int queues)
 		struct ring *ring = &driver_rings[i];
 
 		guest_poke(&driver_ram, DRIVER_RING(i), zeroes, sizeof(zeroes));
-		ring->next_avail = 0;
+		ring_restart(ring);
 		virtio_queue_setup(driven, i, ring->size, gpa(ring->desc), gpa(ring->avail), gpa(ring->used));
 		virtio_queue_enable(driven, i);
 	}
@@ -180,7 +194,7 @@ static inline uint32_t driver_used_length(unsigned int queue, unsigned int back)
 	struct ring *ring = &driver_rings[queue];
 	uint16_t index = (uint16_t)(ring_used_index(ring) - 1 - back);
 
-	return guest_peek32(ring->guest, ring->used + 4 + 8ULL * (index % ring->size) + 4);
+	return ring_used_length(ring, index);
 }
 
 static inline uint8_t driver_peek(uint64_t at)
