@@ -95,7 +95,7 @@ $(BUILD)/include/version.h: FORCE
 		printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" > $@
 
 # What waits for people and processes is to be small.
-$(BUILD)/cmd/%.o $(BUILD)/ktest/%.o: OPT := -Os
+$(foreach r,cmd control guest ktest state,$(BUILD)/$(r)/%.o): OPT := -Os
 
 $(BUILD)/%.o: %.c Makefile | $(BUILD)/include/version.h $(BUILD)/include/libraries.h
 	@echo "  CC      $<"
