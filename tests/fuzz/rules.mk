@@ -14,7 +14,8 @@ FUZZ_SOURCES	:= $(sort $(filter-out $(LEFT_OUT) tests/fuzz/libfuzzer.c tests/fuz
 # Kernels of arm64 are parsed without anything of arm64's.
 FUZZ_OBJECTS	:= $(patsubst %.c,$(BUILD)/%.o,$(FUZZ_SOURCES) $(filter-out $(SOURCES),arm64/image.c))
 # Threads, and what only KVM knows.
-FUZZ_WRAPPED	:= event_loop_start_thread event_loop_destroy pool_submit arch_vm_reset $(if $(filter x86,$(ARCHDIR)),x86_entry x86_host_cpuid)
+FUZZ_WRAPPED	:= event_loop_start_thread event_loop_destroy pool_submit arch_vm_reset \
+		   $(addprefix arch_gdb_,fetch store translate code_changed probe set_debug) $(if $(filter x86,$(ARCHDIR)),x86_entry x86_host_cpuid)
 FUZZ_LDFLAGS	:= $(addprefix -Wl$(comma)--wrap=,$(FUZZ_WRAPPED))
 
 .PHONY: fuzz fuzz-keep fuzz-programs

@@ -103,9 +103,13 @@ scsi += [command(DISK, cdb(0x2a, 0, 0, 0, 0, 1, 0, 0, 1), b"w" * 512), command(D
          command(READ_ONLY, cdb(0x2a, 0, 0, 0, 0, 1, 0, 0, 1), b"w" * 512)]
 scsi += [request(0, 4, u32(0, kind) + DISK + u64(7), 1) for kind in range(8)]
 scsi += [request(0, 4, u32(1) + DISC + u32(0x7e), 5), request(1, 4, b"", 16), request(1, 4, b"", 16)]
-for at in range(0, len(scsi), 6):
-    put("scsi", b"".join(scsi[at:at + 6]))
-put_steps("scsi", scsi[:2] + scsi[-10:])
+# what each unit says first is that it was turned on
+awake = command(DISK, cdb(0)) + command(DISC, cdb(0)) + command(READ_ONLY, cdb(0))
+for at in range(0, len(scsi), 4):
+    put("scsi", awake + b"".join(scsi[at:at + 4]))
+put_steps("scsi", [awake] + scsi[-10:])
+for event in range(4, 10):
+    put("scsi", awake + scsi[-1] + scsi[-2] + u8(EVENT, event) + scsi[9] + u8(EVENT, event + 1) + scsi[5] + command(DISC, cdb(0x1b, 0, 0, 0, 2)) + scsi[21])
 put("scsi", scsi[-1] + u8(EVENT, 2) + b"".join(scsi[:6]) + SAVED)
 
 # ---- net ----
@@ -291,7 +295,7 @@ def packets(*payloads):
 
 put("gdb", packets(b"qSupported:multiprocess+;swbreak+;hwbreak+", b"QStartNoAckMode", b"?", b"qfThreadInfo", b"qsThreadInfo", b"qThreadExtraInfo,1", b"qC", b"Hg1"))
 put("gdb", packets(b"qXfer:features:read:target.xml:0,fff", b"qXfer:threads:read::0,fff", b"g", b"p0", b"P1=0011223344556677", b"G" + b"00" * 64))
-put("gdb", packets(b"m1000,40", b"M1000,4:01020304", b"X1000,4:abc}]", b"Z0,1000,1", b"z0,1000,1", b"Z1,ffffffff81000000,1", b"Z2,2000,8", b"z2,2000,8"))
+put("gdb", packets(b"m100000,40", b"M100000,4:01020304", b"X100000,4:abc}]", b"Z0,100000,1", b"Z0,100004,1", b"m100000,8", b"M100000,2:ffff", b"z0,100000,1", b"Z1,ffffffff81000000,1", b"Z2,2000,8", b"z2,2000,8"))
 put("gdb", packets(b"vCont?", b"vCont;s:1;c", b"c", b"s1000", b"C05", b"Hc-1", b"T1", b"D") + b"+-\x03garbage$OK#00")
 put("gdb", packets(b"qRcmd,68656c70", b"qAttached", b"qOffsets", b"QPassSignals:", b"qSymbol::", b"vKill;1", b"k"))
 put("watch", u8(60) + b"[    1.0] Kernel panic - not syncing: Attempted to kill init!\n")

@@ -13,6 +13,7 @@
 #include "kvm/kernel-config.h"
 #include "kvm/share.h"
 #include "tests/unit/board.h"
+#include "tests/unit/guest-ring.h"
 
 /* ---- options ---- */
 
@@ -124,6 +125,24 @@ FUZZ_TARGET(kernel_config, .name = "kernel-config", .one = kernel_config_one);
 
 /* ---- clients ---- */
 
+static int refuse_to_fork(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	(void)kvm;
+	(void)arguments;
+	(void)result;
+	*error = NULL;
+	return -EPERM;
+}
+
+/* A fuzzer that makes processes is one too many. */
+static void qmp_begin(const struct fuzz_target *target)
+{
+	(void)target;
+	for (const struct qmp_command *command = qmp_command_first(); command; command = command->next)
+		if (!strcmp(command->name, "x-lkvm-fork"))
+			((struct qmp_command *)(uintptr_t)command)->run = refuse_to_fork;
+}
+
 /* As control/server.c does it: messages out of a stream, an answer to each. */
 static void qmp_one(const struct fuzz_target *target, const uint8_t *data, size_t length)
 {
@@ -135,6 +154,8 @@ static void qmp_one(const struct fuzz_target *target, const uint8_t *data, size_
 	size_t scanned = 0;
 
 	(void)target;
+	board_add(kvm, "snapshot_init");
+	board_add(kvm, "fork_init");
 	length = MIN(length, (size_t)QMP_MESSAGE_MAX);
 	/* in the process's own folder, and in no other: one command writes files */
 	FUZZ_CHECK(!chdir(fuzz_folder()));
@@ -153,9 +174,65 @@ static void qmp_one(const struct fuzz_target *target, const uint8_t *data, size_
 	free(text);
 	board_destroy(kvm);
 }
-FUZZ_TARGET(qmp, .name = "qmp", .one = qmp_one);
+FUZZ_TARGET(qmp, .name = "qmp", .begin = qmp_begin, .one = qmp_one);
 
-/* As control/gdb-server.c does it, with a vCPU that knows nothing. */
+/*
+ * What gdb asks of a vCPU, in the place of <arch>/gdb-*.c: registers that lie in memory, addresses that are physical ones, and
+ * every kind of breakpoint.
+ */
+int __wrap_arch_gdb_fetch(struct kvm_cpu *cpu, uint8_t file[GDB_FILE_MAX]);
+int __wrap_arch_gdb_store(struct kvm_cpu *cpu, const uint8_t file[GDB_FILE_MAX], unsigned int number);
+int __wrap_arch_gdb_translate(struct kvm_cpu *cpu, uint64_t address, uint64_t *physical);
+void __wrap_arch_gdb_code_changed(struct kvm *kvm, uint64_t physical, size_t length);
+unsigned int __wrap_arch_gdb_probe(struct kvm *kvm);
+int __wrap_arch_gdb_set_debug(struct kvm_cpu *cpu, const struct gdb_debug *debug);
+
+static uint8_t registers[GDB_FILE_MAX];
+
+int __wrap_arch_gdb_fetch(struct kvm_cpu *cpu, uint8_t file[GDB_FILE_MAX])
+{
+	(void)cpu;
+	memcpy(file, registers, sizeof(registers));
+	return 0;
+}
+
+int __wrap_arch_gdb_store(struct kvm_cpu *cpu, const uint8_t file[GDB_FILE_MAX], unsigned int number)
+{
+	(void)cpu;
+	(void)number;
+	memcpy(registers, file, sizeof(registers));
+	return 0;
+}
+
+int __wrap_arch_gdb_translate(struct kvm_cpu *cpu, uint64_t address, uint64_t *physical)
+{
+	(void)cpu;
+	*physical = address;
+	return address >> 60 ? -EFAULT : 0;
+}
+
+void __wrap_arch_gdb_code_changed(struct kvm *kvm, uint64_t physical, size_t length)
+{
+	(void)kvm;
+	(void)physical;
+	FUZZ_CHECK(length);
+}
+
+unsigned int __wrap_arch_gdb_probe(struct kvm *kvm)
+{
+	(void)kvm;
+	return GDB_CAN_TRAP | GDB_CAN_BREAK | GDB_CAN_WATCH;
+}
+
+int __wrap_arch_gdb_set_debug(struct kvm_cpu *cpu, const struct gdb_debug *debug)
+{
+	(void)cpu;
+	for (size_t i = 0; debug && i < debug->count; i++)
+		FUZZ_CHECK(debug->points[i].kind <= GDB_ACCESS);
+	return 0;
+}
+
+/* As control/gdb-server.c does it, with such a vCPU that never runs. */
 static void gdb_one(const struct fuzz_target *target, const uint8_t *data, size_t length)
 {
 	static char input[GDB_INPUT_MAX + 1], payload[GDB_PACKET_MAX], packet[GDB_ENCODED_MAX];
@@ -166,8 +243,10 @@ static void gdb_one(const struct fuzz_target *target, const uint8_t *data, size_
 	size_t scanned = 0;
 	char *at = input;
 	struct gdb_frame frame;
+	struct guest_ram ram;
 
 	(void)target;
+	guest_ram_add(&ram, &kvm->memory);
 	cpu.kvm = kvm;
 	kvm->cpus = cpus;
 	kvm->cpu_count = 1;
@@ -198,6 +277,7 @@ static void gdb_one(const struct fuzz_target *target, const uint8_t *data, size_
 	free(gdb.description);
 	kvm->cpus = NULL;
 	kvm->cpu_count = 0;
+	guest_ram_remove(&ram);
 	board_destroy(kvm);
 }
 FUZZ_TARGET(gdb, .name = "gdb", .one = gdb_one);

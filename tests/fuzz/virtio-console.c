@@ -120,8 +120,9 @@ static void ports_event(struct kvm *kvm, struct virtio_device *device, struct fu
 	}
 }
 
-static void ports_between(void)
+static void ports_between(struct virtio_device *device)
 {
+	(void)device;
 	for (unsigned int i = 0; i < PORTS; i++) {
 		FUZZ_CHECK(!owners[i].opened);
 		owners[i].takes = 4096;

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 
+#include "control/control-internal.h"
 #include "kvm/disk.h"
 #include "kvm/kvm.h"
 
@@ -47,6 +48,8 @@ static void scsi_machine(struct kvm *kvm)
 {
 	file_make(image, "disk", IMAGE_SIZE);
 	file_make(disc, "disc", DISC_SIZE);
+	/* where a client's "disc" is */
+	FUZZ_CHECK(!chdir(fuzz_folder()));
 	image_size = IMAGE_SIZE;
 	add_disk(kvm, image, ",if=scsi");
 	add_disk(kvm, disc, ",cdrom");
@@ -57,19 +60,37 @@ static void scsi_machine(struct kvm *kvm)
 	kvm->cpu_count = 0;
 }
 
+/* What a client may ask for meanwhile. */
+static const char *const commands[] = {
+	"{\"execute\": \"eject\", \"arguments\": {\"device\": \"disk1\"}}",
+	"{\"execute\": \"eject\", \"arguments\": {\"device\": \"disk1\", \"force\": true}}",
+	"{\"execute\": \"blockdev-close-tray\", \"arguments\": {\"device\": \"disk1\"}}",
+	"{\"execute\": \"blockdev-change-medium\", \"arguments\": {\"device\": \"disk1\", \"filename\": \"disc\", \"format\": \"raw\"}}",
+	"{\"execute\": \"block_set_io_throttle\", \"arguments\": {\"id\": \"disk0\", \"bps\": 0, \"bps_rd\": 0, \"bps_wr\": 0, \"iops\": 1000000, \"iops_rd\": 0, \"iops_wr\": 0}}",
+	"{\"execute\": \"query-block\"}",
+};
+
 static void disk_event(struct kvm *kvm, struct virtio_device *device, struct fuzz_input *input)
 {
-	uint64_t size = image_size + 512ULL * (fuzz_u8(input) % 4);
+	struct qmp_session session = { .kvm = kvm, .negotiated = true };
+	uint8_t what = fuzz_u8(input) % 16;
+	uint64_t size = image_size + 512ULL * (what % 4);
 
 	(void)device;
-	if (size <= 2 * IMAGE_SIZE && !disk_grow(disks_get(kvm, 0), size))
+	if (what >= 4) {
+		const char *command = commands[(what - 4) % ARRAY_SIZE(commands)];
+
+		free(qmp_handle(&session, command, strlen(command)));
+	} else if (size <= 2 * IMAGE_SIZE && !disk_grow(disks_get(kvm, 0), size)) {
 		image_size = size;
+	}
 }
 
-static void disk_between(void)
+static void disk_between(struct virtio_device *device)
 {
 	struct stat status;
 
+	(void)device;
 	FUZZ_CHECK(!stat(image, &status) && (uint64_t)status.st_size == image_size);
 }
 

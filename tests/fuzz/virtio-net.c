@@ -120,8 +120,9 @@ static void net_event(struct kvm *kvm, struct virtio_device *device, struct fuzz
 	peer->backend.client->batch_done(peer->backend.opaque);
 }
 
-static void net_between(void)
+static void net_between(struct virtio_device *device)
 {
+	(void)device;
 	for (unsigned int i = 0; i < PAIRS; i++)
 		FUZZ_CHECK(!peers[i].started);
 }

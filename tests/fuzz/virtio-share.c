@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "kvm/kvm.h"
+#include "virtio/fs.h"
 
 #define SECRET "nobody's business"
 
@@ -34,11 +35,12 @@ static int remove_below(const char *path, const struct stat *stat, int type, str
 	return where->level ? remove(path) : 0;
 }
 
-static void share_between(void)
+static void share_between(struct virtio_device *device)
 {
 	char path[PATH_MAX + 32];
 	struct stat status;
 
+	(void)device;
 	FUZZ_CHECK(!stat(secret, &status) && status.st_size == (off_t)strlen(SECRET) && status.st_nlink == 1 &&
 		   status.st_mode == (S_IFREG | 0600));
 	FUZZ_CHECK(!chmod(share, 0755));
@@ -101,6 +103,16 @@ static void fs_machine(struct kvm *kvm)
 	fuzz_machine_add(kvm, "fs_init");
 }
 
+/* Numbers that no session has had before are what inputs can't know. */
+static void fs_between(struct virtio_device *device)
+{
+	struct fs *fs = container_of(device, struct fs, device);
+
+	fs->last_node = FUSE_ROOT_ID;
+	fs->last_handle = 0;
+	share_between(device);
+}
+
 /* urgent requests, and the others */
-static const struct fuzz_virtio fs_spec = { .machine = fs_machine, .queues = 2, .fix = message_fix, .between = share_between };
+static const struct fuzz_virtio fs_spec = { .machine = fs_machine, .queues = 2, .fix = message_fix, .between = fs_between };
 FUZZ_VIRTIO(fs, "fs", fs_spec);

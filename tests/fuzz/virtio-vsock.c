@@ -90,10 +90,11 @@ static void vsock_event(struct kvm *kvm, struct virtio_device *device, struct fu
 	}
 }
 
-static void vsock_between(void)
+static void vsock_between(struct virtio_device *device)
 {
 	int fd;
 
+	(void)device;
 	for (unsigned int i = 0; i < SOCKETS; i++)
 		put_socket(i, -1);
 	while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)

@@ -316,7 +316,7 @@ void fuzz_virtio_one(const struct fuzz_target *target, const uint8_t *data, size
 	driven->device.ops->reset(&driven->device);
 	settle();
 	if (spec->between)
-		spec->between();
+		spec->between(driven);
 	for (unsigned int i = 0; i < 2; i++)
 		memset(driver_ram.host[i], 0, RAM_PART);
 	free_at = DATA_BASE;

@@ -23,7 +23,7 @@ struct fuzz_virtio {
 	unsigned int queues;
 	void (*fix)(uint8_t *message, size_t length, unsigned int queue);
 	void (*event)(struct kvm *kvm, struct virtio_device *device, struct fuzz_input *input);
-	void (*between)(void);
+	void (*between)(struct virtio_device *device);
 };
 
 #define FUZZ_QUEUES	8
