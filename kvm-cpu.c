@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "kvm/arch.h"
+#include "kvm/file-memory.h"
 #include "kvm/guest-life.h"
 #include "kvm/log.h"
 #include "kvm/rcu.h"
@@ -361,6 +362,15 @@ static bool cpu_idle_requests(struct kvm_cpu *cpu)
 	       atomic_load_explicit(&cpu->kvm->end, memory_order_relaxed) == KVM_END_NONE;
 }
 
+/* The guest touched memory that a file has lost: it is there again, this time. */
+static bool cpu_memory_is_mended(struct kvm_cpu *cpu)
+{
+	unsigned int before = cpu->mends;
+
+	cpu->mends = file_memory_mend();
+	return cpu->mends != before;
+}
+
 static void cpu_loop(struct kvm_cpu *cpu)
 {
 	for (;;) {
@@ -377,6 +387,8 @@ static void cpu_loop(struct kvm_cpu *cpu)
 		atomic_store_explicit(&cpu->exits, atomic_load_explicit(&cpu->exits, memory_order_relaxed) + 1,
 				      memory_order_relaxed);
 		kvm_drain_coalesced(cpu->kvm);
+		if (result < 0 && error == EFAULT && cpu_memory_is_mended(cpu))
+			continue;
 		if (result < 0 && error != EINTR && error != EAGAIN) {
 			cpu_fatal(cpu, KVM_END_HOST_ERROR, "vCPU %u: KVM_RUN: %s", cpu->index, strerrordesc_np(error));
 		} else if (!result) {

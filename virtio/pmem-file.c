@@ -4,11 +4,14 @@
  *
  * They are there before the devices are and go after them, since a guest may have any device write into them. So that
  * no such write finds nothing behind it, which would be a SIGBUS here: a mapping ends where its file does, and all of
- * the file has its space on the host's disk from the start.
+ * the file has its space on the host's disk from the start. A file that somebody cuts short nevertheless loses its end
+ * (kvm/file-memory.h), and its flushes fail from then on.
  */
 #include "virtio/pmem.h"
 
 #include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -150,6 +153,41 @@ static int file_map(struct pmem_file *pmem)
 	return 0;
 }
 
+/* ---- cut short ---- */
+
+static void file_was_cut(struct event_source *source, uint32_t events)
+{
+	const struct pmem_file *pmem = container_of(source, struct pmem_file, cut);
+	uint64_t times;
+
+	(void)events;
+	if (read(source->fd, &times, sizeof(times)) != sizeof(times))
+		return;
+	log_warn("persistent memory '%s': somebody has cut the file short, to %llu KiB of %llu; what lay behind is lost, what the guest "
+		 "writes there goes with the VM, and its flushes fail", pmem->file->path,
+		 (unsigned long long)file_memory_kept(&pmem->memory) >> 10, (unsigned long long)pmem->size >> 10);
+}
+
+static int file_watch(struct kvm *kvm, struct pmem_file *pmem)
+{
+	pmem->memory = (struct file_memory){ .host = pmem->host, .size = pmem->size, .fd = pmem->file->fd, .read_only = pmem->read_only,
+					     .event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+	if (pmem->memory.event < 0 || event_add(kvm->loop, &pmem->cut, pmem->memory.event, EPOLLIN, file_was_cut))
+		return log_errno(errno, "option --pmem: '%s'", pmem->file->path);
+	file_memory_watch(&pmem->memory);
+	return 0;
+}
+
+static void file_unwatch(struct pmem_file *pmem)
+{
+	if (!pmem->memory.host)
+		return;
+	file_memory_unwatch(&pmem->memory);
+	event_del(&pmem->cut);
+	if (pmem->memory.event >= 0)
+		close(pmem->memory.event);
+}
+
 /* ---- in the guest ---- */
 
 static int file_place(struct kvm *kvm, struct pmem_file *pmem)
@@ -175,6 +213,8 @@ static int file_open(struct kvm *kvm, struct pmem_file *pmem, const struct pmem_
 		result = file_fit(pmem);
 	if (!result)
 		result = file_map(pmem);
+	if (!result)
+		result = file_watch(kvm, pmem);
 	return result ? result : file_place(kvm, pmem);
 }
 
@@ -187,6 +227,7 @@ static void files_free(struct pmem_file *pmem)
 	rcu_synchronize();
 	for (struct pmem_file *next; pmem; pmem = next) {
 		next = pmem->next;
+		file_unwatch(pmem);
 		if (pmem->host)
 			munmap(pmem->host, pmem->size);
 		disk_file_close(pmem->file);

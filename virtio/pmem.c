@@ -41,8 +41,13 @@ static void flush_run(struct call *call)
 {
 	struct pmem_flush *flush = container_of(call, struct pmem_flush, call);
 
-	/* what was written through the mapping is the file's; its size never changes */
-	flush->result = fdatasync(flush->pmem->file->file->fd) ? -errno : 0;
+	const struct pmem_file *file = flush->pmem->file;
+
+	/* what was written through the mapping is the file's, unless it was cut short, which nobody may have met yet */
+	flush->result = fdatasync(file->file->fd) ? -errno : 0;
+	file_memory_mend();
+	if (file_memory_kept(&file->memory) != file->size)
+		flush->result = -EIO;
 }
 
 static void flush_respond(struct pmem *pmem, struct virtio_request *req, bool failed)

@@ -4,10 +4,11 @@
 #define VIRTIO_PMEM_H
 
 #include "disk/file.h"
+#include "kvm/file-memory.h"
 #include "kvm/kvm.h"
 #include "kvm/memory.h"
 
-/** struct pmem_file - one --pmem: what of a file is guest memory, and where; constant */
+/** struct pmem_file - one --pmem: what of a file is guest memory, and where; constant but for what the file may lose */
 struct pmem_file {
 	struct disk_file *file;
 	bool read_only;
@@ -15,6 +16,8 @@ struct pmem_file {
 	void *host;
 	uint64_t base;			/* guest physical */
 	struct region region;
+	struct file_memory memory;	/* watched once @host is there */
+	struct event_source cut;	/* its event, on the main loop */
 	struct pmem_file *next;
 };
 

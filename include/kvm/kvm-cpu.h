@@ -29,6 +29,7 @@ struct kvm_cpu {
 	atomic_bool started;		/* written by the main thread */
 	bool parked;			/* guarded by kvm->pause_lock */
 	bool io_pending;		/* own thread: KVM completes the last exit at the next KVM_RUN */
+	unsigned int mends;		/* own thread: what file_memory_mend() said last */
 	atomic_ulong requests;
 	cpu_set_t *affinity;		/* --vcpu-affinity's, or NULL; core/cpu-list.c */
 	struct kvm_cpu_arch *arch;	/* arch_cpu_init() makes it, arch_cpu_exit() frees it */

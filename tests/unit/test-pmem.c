@@ -4,7 +4,10 @@
 
 #include <fcntl.h>
 #include <linux/virtio_pmem.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -144,6 +147,103 @@ START_TEST(what_is_written_to_it_is_in_the_file)
 	/* nor can it be given back, which would make holes in a file that somebody wants to keep */
 	ck_assert_int_eq((int)memory_discard(&kvm->memory, gpa(start), MIB(2)), -EFAULT);
 	ck_assert_uint_eq(file_byte(0), 0x5a);
+}
+END_TEST
+
+/* ---- a file that somebody cuts short ---- */
+
+static uint8_t memory_byte(uint64_t at)
+{
+	uint8_t seen = 0xee;
+
+	ck_assert_int_eq(memory_read(&kvm->memory, gpa(le64toh(config().start) + at), &seen, 1), 0);
+	return seen;
+}
+
+static void set_memory(uint64_t at, uint8_t value)
+{
+	ck_assert_int_eq(memory_write(&kvm->memory, gpa(le64toh(config().start) + at), &value, 1), 0);
+}
+
+START_TEST(a_file_that_is_cut_short_loses_its_end_and_no_more)
+{
+	set_memory(0, 1);
+	set_memory(MIB(1), 2);
+	set_memory(MIB(3), 3);
+	ck_assert_int_eq(truncate(path, (off_t)MIB(2) + 100), 0);
+	ck_assert_uint_eq(memory_byte(MIB(3)), 0);
+	ck_assert_uint_eq(memory_byte(0), 1);
+	ck_assert_uint_eq(memory_byte(MIB(1)), 2);
+	ck_assert_uint_eq(memory_byte(MIB(2) + 4095), 0);
+	/* what is written behind the end is there for the guest, and what it flushes isn't */
+	set_memory(MIB(4) - 1, 4);
+	set_memory(MIB(3), 5);
+	ck_assert_uint_eq(memory_byte(MIB(4) - 1), 4);
+	ck_assert_uint_ne(ask(VIRTIO_PMEM_REQ_TYPE_FLUSH), 0);
+	ck_assert_uint_eq(file_size(), MIB(2) + 100);
+	/* what is the file's still goes there */
+	set_memory(MIB(1), 6);
+	ck_assert_uint_eq(file_byte(MIB(1)), 6);
+	/* and again */
+	ck_assert_int_eq(truncate(path, (off_t)MIB(1)), 0);
+	ck_assert_uint_eq(memory_byte(MIB(1)), 0);
+	ck_assert_uint_eq(memory_byte(MIB(3)), 5);
+	ck_assert_uint_eq(memory_byte(0), 1);
+	board_poll(kvm, 20);
+	ck_assert_msg(strstr(said, "cut the file short, to 1024 KiB of 4096"), "seen '%s'", said);
+	/* one that grows again is another file */
+	ck_assert_int_eq(truncate(path, (off_t)MIB(4)), 0);
+	ck_assert_uint_eq(memory_byte(MIB(3)), 5);
+	ck_assert_uint_eq(file_byte(MIB(3)), 0);
+	ck_assert_uint_ne(ask(VIRTIO_PMEM_REQ_TYPE_FLUSH), 0);
+}
+END_TEST
+
+START_TEST(a_flush_notices_what_nobody_touched)
+{
+	ck_assert_uint_eq(ask(VIRTIO_PMEM_REQ_TYPE_FLUSH), 0);
+	ck_assert_int_eq(truncate(path, 0), 0);
+	ck_assert_uint_ne(ask(VIRTIO_PMEM_REQ_TYPE_FLUSH), 0);
+	ck_assert_uint_eq(memory_byte(0), 0);
+}
+END_TEST
+
+static void *write_all(void *opaque)
+{
+	for (uint64_t at = (uintptr_t)opaque; at < MIB(4); at += 4096)
+		set_memory(at, 7);
+	return NULL;
+}
+
+/* Threads that meet the cut at once: none takes away what another has written behind it. */
+START_TEST(many_threads_meet_the_cut_at_once)
+{
+	pthread_t threads[8];
+
+	ck_assert_int_eq(truncate(path, 0), 0);
+	for (uintptr_t i = 0; i < ARRAY_SIZE(threads); i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, write_all, (void *)i), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	for (uint64_t at = 0; at < MIB(4); at += 4096)
+		for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++)
+			ck_assert_uint_eq(memory_byte(at + i), 7);
+}
+END_TEST
+
+/* Elsewhere it is what it always was. */
+START_TEST(another_bus_error_ends_the_process)
+{
+	char other[] = "/tmp/lkvm-test-bus-XXXXXX";
+	int fd = mkstemp(other);
+	volatile char *memory;
+
+	unlink(other);
+	ck_assert_int_eq(ftruncate(fd, 4096), 0);
+	memory = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
+	unlink(path);
+	(void)*memory;
 }
 END_TEST
 
@@ -371,6 +471,10 @@ static void add_tests(Suite *suite)
 	TCase *options = suite_case(suite, "options", setup_none, teardown);
 
 	virtio_transport_register(&driver_transport);
+	tcase_add_test(tests, a_file_that_is_cut_short_loses_its_end_and_no_more);
+	tcase_add_test(tests, a_flush_notices_what_nobody_touched);
+	tcase_add_test(tests, many_threads_meet_the_cut_at_once);
+	tcase_add_test_raise_signal(tests, another_bus_error_ends_the_process, SIGBUS);
 	tcase_add_test(tests, what_is_written_to_it_is_in_the_file);
 	tcase_add_test(tests, many_flushes_all_come_back);
 	tcase_add_test(tests, a_reset_waits_for_flushes);
