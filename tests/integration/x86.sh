@@ -19,7 +19,7 @@ parts=(1/1)
 [ "$where" = direct ] || [ $# != 0 ] || parts=(1/2 2/2)
 run_part()
 {
-	tests/with-kvm --timeout 1700 --mem 7168 --smp 1 ${LKVM_SLOW:+--env LKVM_SLOW} -- bash tests/integration/x86-cases "$part" "$(readlink -f ./lkvm)" \
+	tests/with-kvm --timeout 1700 --mem 7168 --smp 1 ${LKVM_SLOW:+--env LKVM_SLOW --module loop --module crc32c_generic --module ext4} -- bash tests/integration/x86-cases "$part" "$(readlink -f ./lkvm)" \
 		"$(tests/kernels path x86_64 bzImage)" "$(tests/kernels path x86_64 vmlinux)" \
 		"$(tests/kernels path x86_64 generic-bzImage)" "$(tests/guest-initrd --generic x86_64)" \
 		"$initrd" "$(tests/guest-disk x86_64)" "$@"
@@ -29,7 +29,8 @@ run_part()
 tests/kernels fetch x86_64
 mkdir -p build
 "${CC:-cc}" -O2 -static -o build/guest-vsock tests/guest-vsock.c
-initrd=$(tests/guest-initrd --file build/guest-vsock:bin/vsock x86_64)
+"${CC:-cc}" -O2 -static -o build/guest-verify tests/guest-verify.c
+initrd=$(tests/guest-initrd --file build/guest-vsock:bin/vsock --file build/guest-verify:bin/verify x86_64)
 tests/guest-initrd --generic x86_64 > /dev/null
 tests/guest-disk x86_64 > /dev/null
 status=0 pids=()
