@@ -8,7 +8,9 @@
  * Main thread, the disk's device quiesced and the disk synced.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -50,19 +52,36 @@ static int copy_data(int from, int to, off_t size)
 	return result;
 }
 
+/* Not by O_TMPFILE, which not every file system has. */
+static int make_nameless(const char *folder)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	if (snprintf(path, sizeof(path), "%s/lkvm-written-XXXXXX", folder) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	unlink(path);
+	return fd;
+}
+
 static int copy_file(const struct disk_file *file)
 {
 	const char *folder = getenv("TMPDIR");
 	_cleanup_close_ int fd = -1;
 	struct stat status;
-	int result = 0;
+	int result;
 
 	folder = folder && *folder ? folder : "/var/tmp";
-	fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0 || fstat(file->fd, &status))
-		return log_errno(errno, "disk '%s': no copy of what was written can be made in '%s' (set $TMPDIR)", file->path, folder);
+	fd = make_nameless(folder);
+	if (fd < 0)
+		return log_errno(fd, "disk '%s': no copy of what was written can be made in '%s' (set $TMPDIR)", file->path, folder);
 	if (ioctl(fd, FICLONE, file->fd) == 0)
 		return take_fd(&fd);
+	if (fstat(file->fd, &status))
+		return log_errno(errno, "disk '%s'", file->path);
 	if ((uint64_t)status.st_blocks * 512 > COPY_MAX)
 		return log_error(EFBIG, "disk '%s': the guest has written %llu MiB, which is too much to be copied (1 GiB; set $TMPDIR "
 				 "to a file system that clones files, as btrfs and XFS)", file->path,
