@@ -21,6 +21,7 @@
 
 #include "kvm/log.h"
 #include "kvm/thread.h"
+#include "kvm/vhost-option.h"
 
 /* Of Linux 5.19, newer than some distributions' headers */
 #ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
@@ -32,8 +33,15 @@
 
 bool memory_is_shared(const struct config *config)
 {
+	/* passt is asked for vhost-user wherever it has that */
 	for (size_t i = 0; i < config_count(config, "network"); i++)
-		if (strstr(config_item(config, "network", i), "vhost-user"))
+		if (strstr(config_item(config, "network", i), "vhost-user") || strstr(config_item(config, "network", i), "passt"))
+			return true;
+	for (size_t i = 0; i < config_count(config, "disk"); i++)
+		if (disk_is_vhost_user(config_item(config, "disk", i)))
+			return true;
+	for (size_t i = 0; i < config_count(config, "fs"); i++)
+		if (fs_is_vhost_user(config_item(config, "fs", i)))
 			return true;
 	return config_count(config, "vhost-user");
 }

@@ -149,6 +149,25 @@ START_TEST(memory_that_is_not_shared_is_not_protected)
 }
 END_TEST
 
+START_TEST(memory_that_a_daemon_has_is_shared)
+{
+	static const struct { const char *option, *text; bool shared; } cases[] = {
+		{ "network", "mode=user", false }, { "network", "mode=vhost-user,socket=/a", true }, { "network", "mode=passt", true },
+		{ "disk", "/image", false }, { "disk", "vhost-user:/a", true }, { "fs", "/dir,tag", false },
+		{ "fs", "tag,socket=/a", true }, { "vhost-user", "type=rng,socket=/a", true },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct config *one;
+
+		ck_assert_int_eq(config_new(&one, run_options()), 0);
+		ck_assert_int_eq(config_set(one, cases[i].option, cases[i].text), 0);
+		ck_assert_msg(memory_is_shared(one) == cases[i].shared, "--%s %s", cases[i].option, cases[i].text);
+		config_free(one);
+	}
+}
+END_TEST
+
 static void add_tests(Suite *suite)
 {
 	TCase *tests = suite_case(suite, "memory", setup, teardown);
@@ -158,5 +177,6 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, failure_is_kept_and_holds_up_nobody);
 	tcase_add_test(tests, stopping_lets_memory_be_written);
 	tcase_add_test(tests, memory_that_is_not_shared_is_not_protected);
+	tcase_add_test(tests, memory_that_a_daemon_has_is_shared);
 }
 SUITE_MAIN("protect", add_tests)
