@@ -121,7 +121,7 @@ help:
 	@echo "make SHARED_LIBS=1   leave all libraries to the dynamic linker (they are linked in where there is an archive)"
 	@echo "make STATIC=1        a static binary;  SANITIZE=address,undefined | thread;  V=1: show commands"
 	@echo "make demo            set up, build, boot a stock kernel (what scripts/demo does)"
-	@echo "make install [PREFIX=DIR] [DESTDIR=DIR]    the program and its man page"
+	@echo "make install [PREFIX=DIR] [DESTDIR=DIR]    the program and its man pages"
 	@echo "make man | lint | bench | dist | clean"
 
 FORCE:

@@ -2,15 +2,16 @@
 #
 # The man page: doc/lkvm.1.in, with the section on commands from the program's own option tables and the exit
 # statuses from its header. A cross build has no program that runs here; its page then says where to look, unless
-# CROSS_RUN names an emulator (qemu-aarch64-static -L ...).
+# CROSS_RUN names an emulator (qemu-aarch64-static -L ...). Out of it come the pages of the commands, in $(MAN_FOLDER).
 
 MAN_PAGE	:= $(BUILD)/lkvm.1
+MAN_FOLDER	:= $(BUILD)/man
 CROSS_RUN	?=
 # the page's date is that of its source, so that two builds of one commit agree
 MAN_DATE	:= $(shell git log -1 --format=%ct -- doc/lkvm.1.in 2>/dev/null)
 
 .PHONY: man check-man
-man: $(MAN_PAGE)
+man: $(MAN_FOLDER)/made
 
 $(MAN_PAGE): doc/lkvm.1.in include/kvm/kvm.h $(PROGRAM) doc/rules.mk
 	@echo "  MAN     $@"
@@ -22,8 +23,14 @@ $(MAN_PAGE): doc/lkvm.1.in include/kvm/kvm.h $(PROGRAM) doc/rules.mk
 	$(Q)rm -f $@.options $@.sed
 	$(Q)mv $@.tmp $@
 
+$(MAN_FOLDER)/made: $(MAN_PAGE) doc/pages.awk
+	$(Q)rm -rf $(MAN_FOLDER)
+	$(Q)mkdir -p $(MAN_FOLDER)
+	$(Q)awk -v dir=$(MAN_FOLDER) -f doc/pages.awk $(MAN_PAGE)
+	$(Q)touch $@
+
 # Complaints of mandoc are failures; so are placeholders that were not filled in.
-check-man: $(MAN_PAGE)
+check-man: $(MAN_FOLDER)/made
 	$(Q)! grep -n '@[A-Z_]*@' $(MAN_PAGE)
-	$(Q)if command -v mandoc >/dev/null; then mandoc -T lint -W warning $(MAN_PAGE); else \
+	$(Q)if command -v mandoc >/dev/null; then mandoc -T lint -W warning $(MAN_PAGE) $(MAN_FOLDER)/*.1; else \
 		echo "SKIP check-man: no mandoc"; fi

@@ -16,9 +16,10 @@ lint-input: $(BUILD)/include/version.h $(BUILD)/include/libraries.h $(BUILD)/inc
 	@echo '$(CPPFLAGS) $(CHECK_CPPFLAGS) -std=gnu11'
 	@printf '%s\n' main.c $(SOURCES) $(UNIT_SOURCES) $(FUZZ_SOURCES) $(sort $(wildcard tests/*.c tests/bench/*.c))
 
-install: $(PROGRAM) $(MAN_PAGE)
+install: $(PROGRAM) $(MAN_FOLDER)/made
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/lkvm
-	$(if $(MAN_PAGE),install -D -m 644 $(MAN_PAGE) $(DESTDIR)$(PREFIX)/share/man/man1/lkvm.1)
+	install -D -m 644 $(MAN_PAGE) $(DESTDIR)$(PREFIX)/share/man/man1/lkvm.1
+	for page in $(MAN_FOLDER)/*.1; do [ ! -e "$$page" ] || install -m 644 "$$page" $(DESTDIR)$(PREFIX)/share/man/man1; done
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/lkvm/README.md
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/lkvm/LICENSE
 

@@ -37,7 +37,7 @@ verdict small "$([ "$size" -lt 1048576 ] || echo "expected less than 1 MiB strip
 
 make -s -C "$dir/one" install DESTDIR="$dir/root" PREFIX=/usr > "$dir/log" 2>&1
 missing=
-for file in usr/bin/lkvm usr/share/man/man1/lkvm.1; do
+for file in usr/bin/lkvm usr/share/man/man1/{lkvm,lkvm-run,lkvm-disk-create}.1; do
 	[ -s "$dir/root/$file" ] || [ -s "$dir/root/$file.gz" ] || missing="$missing $file"
 done
 verdict install "${missing:+expected$missing, seen $(cd "$dir/root" 2>/dev/null && find . -type f | tr '\n' ' ')}"
