@@ -18,7 +18,6 @@
 #define PLAN_MAX	1000000
 #define PLAN_NONE	ULONG_MAX
 #define DETAIL_SIZE	2048
-#define DETAILS_MAX	MIB(1)	/* of all tests */
 
 struct level {
 	size_t column;
@@ -32,7 +31,7 @@ struct ktap {
 	struct level levels[KTAP_DEPTH_MAX];	/* from left to right */
 	size_t depth;
 	unsigned long counts[KTAP_RESULTS];
-	size_t tests, details;
+	size_t used;				/* bytes, of KTAP_BYTES_MAX */
 	char *skipped;
 	char detail[DETAIL_SIZE];		/* the last lines that say no result */
 	size_t detail_length;
@@ -74,6 +73,15 @@ static char *copy(const char *text, size_t length)
 	return text_copy(text, MIN(length, (size_t)KTAP_NAME_MAX - 1), false);
 }
 
+/* Whether there is room for so many bytes more, which are then taken. */
+static bool take_room(struct ktap *ktap, size_t bytes)
+{
+	if (bytes > KTAP_BYTES_MAX - ktap->used)
+		return false;
+	ktap->used += bytes;
+	return true;
+}
+
 bool ktap_failed(const struct ktap_test *test)
 {
 	for (; test; test = test->next)
@@ -86,7 +94,7 @@ bool ktap_failed(const struct ktap_test *test)
 static struct ktap_test *test_add(struct ktap *ktap, struct level *level, enum ktap_result result, const char *name, size_t length,
 				  struct ktap_test *children)
 {
-	struct ktap_test *test = ktap->tests < KTAP_TESTS_MAX ? calloc(1, sizeof(*test)) : NULL;
+	struct ktap_test *test = take_room(ktap, sizeof(*test) + MIN(length, (size_t)KTAP_NAME_MAX)) ? calloc(1, sizeof(*test)) : NULL;
 
 	if (!children || (result == KTAP_FAIL && !ktap_failed(children)))
 		ktap->counts[result]++;
@@ -97,7 +105,6 @@ static struct ktap_test *test_add(struct ktap *ktap, struct level *level, enum k
 		tests_free(children);
 		return NULL;
 	}
-	ktap->tests++;
 	test->result = result;
 	test->children = children;
 	*level->last = test;
@@ -313,10 +320,8 @@ static enum ktap_result judge(bool good, const char **reason)
 
 static void note_failure(struct ktap *ktap, struct ktap_test *test)
 {
-	if (test->result != KTAP_FAIL || test->children || !ktap->detail_length || ktap->details + ktap->detail_length > DETAILS_MAX)
-		return;
-	test->detail = text_copy(ktap->detail, ktap->detail_length, true);
-	ktap->details += ktap->detail_length;
+	if (test->result == KTAP_FAIL && !test->children && ktap->detail_length && take_room(ktap, ktap->detail_length))
+		test->detail = text_copy(ktap->detail, ktap->detail_length, true);
 }
 
 static void take_result(struct ktap *ktap, struct level *level, bool good, const char *name)
@@ -332,7 +337,7 @@ static void take_result(struct ktap *ktap, struct level *level, bool good, const
 	test = test_add(ktap, level, result, length ? name : "?", length ? length : 1, children);
 	if (!test)
 		return;
-	if (*why)
+	if (*why && take_room(ktap, strlen(why)))
 		test->reason = copy(why, strlen(why));
 	note_failure(ktap, test);
 }

@@ -34,7 +34,7 @@ enum ktap_source {
 
 struct ktap;
 
-#define KTAP_TESTS_MAX	50000	/* that are remembered; more are counted only */
+#define KTAP_BYTES_MAX	MIB(4)	/* of tests that are remembered, some 40000; more are counted only */
 #define KTAP_NAME_MAX	256
 #define KTAP_DEPTH_MAX	16
 

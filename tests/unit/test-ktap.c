@@ -189,6 +189,7 @@ END_TEST
 START_TEST(very_much_is_bounded)
 {
 	char line[3000];
+	size_t remembered = 0;
 
 	ktap = ktap_new(KTAP_OUTPUT);
 	give("TAP version 13\n1..100000\n");
@@ -209,6 +210,10 @@ START_TEST(very_much_is_bounded)
 	ktap_line(ktap, "", 0);
 	ktap_end(ktap);
 	ck_assert_uint_eq(ktap_count(ktap, KTAP_FAIL), 100000);
+	for (const struct ktap_test *test = ktap_tests(ktap); test; test = test->next)
+		remembered++;
+	ck_assert_uint_gt(remembered, 30000);
+	ck_assert_uint_lt(remembered, KTAP_BYTES_MAX / sizeof(struct ktap_test));
 }
 END_TEST
 

@@ -77,7 +77,7 @@ END_TEST
 
 START_TEST(as_much_as_there_is_memory)
 {
-	test.mem = MIB(1024);
+	test.mem = MIB(1300);
 	use(4);
 	ck_assert_str_eq(order, "0 1 ");
 	ck_assert_str_eq(end_of(0, false), "2 ");
