@@ -90,7 +90,11 @@ contains outcomes out/0003-panic_true.1.log "not syncing: by itself"
 none_left outcomes
 
 # Forty, four at a time: each is there once
-run_test forty 1 --jobs 4 --cpus 4 --retries 1 -k kunit $(printf -- '-p n=%d ' $(seq 40)) -- true
+configs=()
+for n in $(seq 40); do
+	configs+=(-p "n=$n")
+done
+run_test forty 1 --jobs 4 --cpus 4 --retries 1 -k kunit "${configs[@]}" -- true
 [ "$(grep -c '^not ok [0-9]* - kunit/n=[0-9]*/true$' tap)" = 40 ] || fail "forty: $(grep -c '^not ok' tap) runs"
 [ "$(find out -name '*.[12].log' -size +0 | wc -l)" = 80 ] || fail "forty: $(find out -name '*.log' -size +0 | wc -l) logs"
 [ "$(grep -c 'tries: 2' tap)" = 40 ] || fail "forty: $(grep -c 'tries: 2' tap) were tried again"
