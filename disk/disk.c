@@ -114,10 +114,8 @@ static struct disk *disk_make(const struct disk_options *options, const struct d
 {
 	struct disk *disk = calloc(1, sizeof(*disk));
 
-	if (!disk || disk_throttle_set(disk, &options->limits)) {
-		free(disk);
+	if (!disk)
 		return NULL;
-	}
 	disk->engine = parent ? parent->engine : &disk->own_engine;
 	disk->own_engine.wanted = options->aio;
 	disk->parent = parent;
@@ -130,7 +128,10 @@ static struct disk *disk_make(const struct disk_options *options, const struct d
 	disk->info.write_through = options->write_through;
 	if (options->serial)
 		strncpy(disk->info.serial, options->serial, sizeof(disk->info.serial) - 1);
-	return disk;
+	if (!disk_throttle_set(disk, &options->limits))
+		return disk;
+	free(disk);
+	return NULL;
 }
 
 static int disk_open_nothing(struct disk **out, const struct disk_options *options)
