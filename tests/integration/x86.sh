@@ -30,7 +30,8 @@ tests/kernels fetch x86_64
 mkdir -p build
 "${CC:-cc}" -O2 -static -o build/guest-vsock tests/guest-vsock.c
 "${CC:-cc}" -O2 -static -o build/guest-verify tests/guest-verify.c
-initrd=$(tests/guest-initrd --file build/guest-vsock:bin/vsock --file build/guest-verify:bin/verify x86_64)
+"${CC:-cc}" -O2 -static -o build/guest-ring tests/guest-ring.c
+initrd=$(tests/guest-initrd --file build/guest-vsock:bin/vsock --file build/guest-verify:bin/verify --file build/guest-ring:bin/ring x86_64)
 tests/guest-initrd --generic x86_64 > /dev/null
 tests/guest-disk x86_64 > /dev/null
 status=0 pids=()
