@@ -357,6 +357,27 @@ START_TEST(statistics_are_read_and_asked_for_anew)
 }
 END_TEST
 
+START_TEST(a_queue_s_reset_forgets_that_statistics_were_read)
+{
+	static const uint8_t zeroes[0x8000];
+	struct ring *ring = &driver_rings[1];
+
+	start(0, INFLATE, STATS);
+	put_stat(0, VIRTIO_BALLOON_S_MEMFREE, 1);
+	offer_stats(10);
+	ck_assert_uint_eq(info().stats_round, 1);
+	virtio_queue_reset(driven, STATS);
+	guest_poke(&driver_ram, DRIVER_RING(1), zeroes, sizeof(zeroes));
+	ring_restart(ring);
+	virtio_queue_setup(driven, STATS, ring->size, gpa(ring->desc), gpa(ring->avail), gpa(ring->used));
+	virtio_queue_enable(driven, STATS);
+	put_stat(0, VIRTIO_BALLOON_S_MEMFREE, 2);
+	offer_stats(10);
+	ck_assert_uint_eq(info().stats_round, 2);
+	ck_assert_uint_eq(info().stats[VIRTIO_BALLOON_S_MEMFREE], 2);
+}
+END_TEST
+
 START_TEST(statistics_of_any_length_and_any_tag_do_no_harm)
 {
 	static const uint32_t lengths[] = { 0, 1, 9, 11, 4096, 0x10000 };
@@ -480,6 +501,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, hints_are_noted_between_their_id_and_the_end_and_nothing_goes);
 	tcase_add_test(tests, hints_of_parts_and_of_what_is_no_ram_of_the_file_are_nothing);
 	tcase_add_test(tests, statistics_are_read_and_asked_for_anew);
+	tcase_add_test(tests, a_queue_s_reset_forgets_that_statistics_were_read);
 	tcase_add_loop_test(tests, statistics_of_any_length_and_any_tag_do_no_harm, 0, 6);
 	tcase_add_loop_test(tests, pages_that_are_no_ram_stay_and_the_rest_goes, 0, (int)ARRAY_SIZE(nowhere));
 	tcase_add_test(tests, lists_of_odd_lengths_end_with_their_last_whole_number);

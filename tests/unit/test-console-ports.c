@@ -268,6 +268,39 @@ START_TEST(the_close_comes_behind_all_that_was_sent)
 }
 END_TEST
 
+/* What was half received is gone with its ring; a close behind it is told. */
+START_TEST(a_queue_s_reset_forgets_what_was_sent)
+{
+	static const uint8_t zeroes[0x8000];
+	struct ring *ring = &rings[TRANSMIT];
+
+	open_port();
+	owners[0].ready = 2;
+	send_text("abc");
+	send_text("def");
+	kick(TRANSMIT);
+	if (_i)
+		say(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	ck_assert_str_eq(owners[0].log, "ab");
+	virtio_queue_reset(driven, TRANSMIT);
+	ck_assert_str_eq(owners[0].log, _i ? "abc" : "ab");
+
+	guest_poke(&driver_ram, DRIVER_RING(TRANSMIT), zeroes, sizeof(zeroes));
+	ring_restart(ring);
+	virtio_queue_setup(driven, TRANSMIT, ring->size, gpa(ring->desc), gpa(ring->avail), gpa(ring->used));
+	virtio_queue_enable(driven, TRANSMIT);
+	owners[0].ready = SIZE_MAX;
+	port_resume(owners[0].port);
+	settle();
+	if (_i)
+		say(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	send_text("new");
+	kick(TRANSMIT);
+	ck_assert_str_eq(owners[0].log, _i ? "abconew" : "abnew");
+	ck_assert_uint_eq(used(TRANSMIT), 1);
+}
+END_TEST
+
 START_TEST(what_comes_while_an_end_is_closed_is_dropped)
 {
 	if (_i == 0)
@@ -654,6 +687,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, what_the_guest_sends_is_received_in_order);
 	tcase_add_test(tests, an_owner_that_takes_less_gets_the_rest_when_it_asks);
 	tcase_add_test(tests, data_that_overtakes_its_open_is_received);
+	tcase_add_loop_test(tests, a_queue_s_reset_forgets_what_was_sent, 0, 2);
 	tcase_add_loop_test(tests, the_close_comes_behind_all_that_was_sent, 0, 2);
 	tcase_add_loop_test(tests, what_comes_while_an_end_is_closed_is_dropped, 0, 3);
 	tcase_add_test(tests, a_close_drops_what_was_held_back);
