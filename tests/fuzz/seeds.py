@@ -71,6 +71,7 @@ blk = [request(0, 2, u32(kind, 0) + u64(sector) + data, room, pieces, indirect)
            (11, 0, u64(8) + u32(8, 0), 1), (13, 0, u64(16) + u32(8, 1), 1), (13, 0, u64(16) + u32(8, 0), 1), (0, 2047, b"", 1025)]
        for pieces, indirect in [(0, False), (0x12, True)]]
 put_steps("blk", blk)
+put_steps("blk-packed", blk)
 put("blk", blk[0] + u8(EVENT, 2) + blk[1] + u8(CONFIG_WRITE, 32, 0, 1) + blk[4] + u8(CONFIG_READ, 0, 60))
 
 
@@ -126,6 +127,7 @@ net += [request(4, 5, body, 1) for body in [
     u8(0, 0, 1), u8(0, 1, 1), u8(0, 3, 1), u8(1, 1) + mac, u8(1, 0) + u32(1) + mac + u32(1) + b"\x33\x33\0\0\0\1",
     u8(2, 0) + u16(5), u8(2, 1) + u16(5), u8(3, 0), u8(4, 0) + u16(2), u8(5, 0) + u64(3)]]
 put_steps("net", net)
+put_steps("net-packed", net)
 
 # ---- the small ones ----
 

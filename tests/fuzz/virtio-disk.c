@@ -99,6 +99,11 @@ static const struct fuzz_virtio blk_spec = {
 };
 FUZZ_VIRTIO(blk, "blk", blk_spec);
 
+static const struct fuzz_virtio blk_packed_spec = {
+	.machine = blk_machine, .queues = 2, .packed = true, .event = disk_event, .between = disk_between,
+};
+FUZZ_VIRTIO(blk_packed, "blk-packed", blk_packed_spec);
+
 /* control, events, two of requests */
 static const struct fuzz_virtio scsi_spec = {
 	.machine = scsi_machine, .queues = 4, .event = disk_event, .between = disk_between,

@@ -130,3 +130,8 @@ static void net_between(struct virtio_device *device)
 /* two pairs, and control */
 static const struct fuzz_virtio net_spec = { .machine = net_machine, .queues = 5, .event = net_event, .between = net_between };
 FUZZ_VIRTIO(net, "net", net_spec);
+
+static const struct fuzz_virtio net_packed_spec = {
+	.machine = net_machine, .queues = 5, .packed = true, .event = net_event, .between = net_between,
+};
+FUZZ_VIRTIO(net_packed, "net-packed", net_packed_spec);

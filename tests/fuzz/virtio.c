@@ -47,6 +47,7 @@ void fuzz_virtio_begin(const struct fuzz_target *target)
 {
 	spec = target->opaque;
 	virtio_transport_register(&driver_transport);
+	FUZZ_CHECK(!setenv("LKVM_TEST_RING", spec->packed ? "packed" : "split", 1));
 	kvm = driver_machine();
 	driver_ram.ram[0].discard_page = driver_ram.ram[1].discard_page = (uint64_t)sysconf(_SC_PAGESIZE);
 	spec->machine(kvm);
@@ -87,6 +88,51 @@ static struct ring *ring_of(struct fuzz_input *input, unsigned int *queue)
 {
 	*queue = fuzz_u8(input);
 	return &driver_rings[*queue % spec->queues];
+}
+
+/* ---- rings ---- */
+
+static uint16_t flags_of(const struct driver_buffer *buffer, bool last)
+{
+	return (uint16_t)((buffer->writable ? VRING_DESC_F_WRITE : 0) | (last ? 0 : VRING_DESC_F_NEXT));
+}
+
+/* The next slot of a packed ring, whatever is there: a liar doesn't wait for what it overwrites. */
+static void put_packed(struct ring *ring, uint64_t address, uint32_t length, uint16_t flags)
+{
+	guest_describe(ring->guest, ring->desc + 16ULL * ring->avail_slot, address, length, ring->avail_slot,
+		       flags | (ring->avail_odd ? PACKED_USED : PACKED_AVAIL));
+	packed_advance(ring, &ring->avail_slot, &ring->avail_odd, 1);
+}
+
+static void offer(struct ring *ring, const struct driver_buffer *buffers, unsigned int count)
+{
+	uint16_t head = (uint16_t)(ring->next_avail * 8U % ring->size);
+
+	if (!ring->packed) {
+		driver_offer((unsigned int)(ring - driver_rings), head, buffers, count);
+		return;
+	}
+	for (unsigned int i = 0; i < count; i++)
+		put_packed(ring, buffers[i].address, buffers[i].length, flags_of(&buffers[i], i + 1 == count));
+}
+
+/* By a table of its own; that of a packed ring has its descriptors in order, and no links. */
+static void offer_table(struct ring *ring, const struct driver_buffer *buffers, unsigned int count)
+{
+	uint16_t head = (uint16_t)(ring->next_avail * 8U % ring->size);
+	uint64_t table = place(16ULL * count);
+
+	for (unsigned int i = 0; i < count; i++)
+		guest_describe(&driver_ram, table + 16ULL * i, buffers[i].address, buffers[i].length,
+			       ring->packed ? 0 : flags_of(&buffers[i], i + 1 == count),
+			       ring->packed ? flags_of(&buffers[i], true) : (uint16_t)(i + 1));
+	if (ring->packed) {
+		put_packed(ring, table, 16 * count, VRING_DESC_F_INDIRECT);
+		return;
+	}
+	ring_describe(ring, head, table, 16 * count, VRING_DESC_F_INDIRECT, 0);
+	ring_offer(ring, head);
 }
 
 /* ---- steps ---- */
@@ -130,22 +176,15 @@ static void step_request(struct fuzz_input *input, bool indirect)
 	uint8_t pieces = fuzz_u8(input);
 	size_t length = fuzz_u16(input) % (REQUEST_MAX + 1), room = fuzz_u16(input) % (ROOM_MAX + 1);
 	struct driver_buffer buffers[2 * PIECES_MAX];
-	uint64_t at = place(length), table = place(16 * ARRAY_SIZE(buffers));
-	uint16_t head = (uint16_t)(ring->next_avail * 8U % ring->size);
+	uint64_t at = place(length);
 
 	request_fill(input, queue, at, length);
 	count = cut(buffers, at, length, 1 + pieces % PIECES_MAX, false);
 	count += cut(buffers + count, place(room), room, 1 + pieces / 16 % PIECES_MAX, true);
-	if (!indirect) {
-		driver_offer((unsigned int)(ring - driver_rings), head, buffers, count);
-	} else {
-		for (unsigned int i = 0; i < count; i++)
-			guest_describe(&driver_ram, table + 16ULL * i, buffers[i].address, buffers[i].length,
-				       (uint16_t)((buffers[i].writable ? VRING_DESC_F_WRITE : 0) | (i + 1 < count ? VRING_DESC_F_NEXT : 0)),
-				       (uint16_t)(i + 1));
-		ring_describe(ring, head, table, 16 * count, VRING_DESC_F_INDIRECT, 0);
-		ring_offer(ring, head);
-	}
+	if (indirect)
+		offer_table(ring, buffers, count);
+	else
+		offer(ring, buffers, count);
 	if (!(queue & 0x80)) {
 		virtio_notify(driven, (unsigned int)(ring - driver_rings));
 		settle();
@@ -165,9 +204,13 @@ static void step_describe(struct fuzz_input *input)
 	unsigned int index = fuzz_u8(input) % ring->size;
 	uint64_t address = any_address(input);
 	uint32_t length = fuzz_u32(input);
-	uint8_t flags = fuzz_u8(input);
+	uint8_t flags = fuzz_u8(input), next = fuzz_u8(input);
 
-	ring_describe(ring, index, address, length, flags, fuzz_u8(input));
+	if (ring->packed)
+		guest_describe(ring->guest, ring->desc + 16ULL * index, address, length, next,
+			       (uint16_t)(flags & 7) | (flags & 8 ? PACKED_AVAIL : 0) | (flags & 16 ? PACKED_USED : 0));
+	else
+		ring_describe(ring, index, address, length, flags, next);
 }
 
 static void step_offer(struct fuzz_input *input)
@@ -175,7 +218,12 @@ static void step_offer(struct fuzz_input *input)
 	unsigned int queue;
 	struct ring *ring = ring_of(input, &queue);
 
-	ring_offer(ring, fuzz_u8(input));
+	if (ring->packed)
+		/* what lies there already, once more */
+		guest_poke16(ring->guest, ring->desc + 16ULL * (fuzz_u8(input) % ring->size) + 14,
+			     ring->avail_odd ? PACKED_USED : PACKED_AVAIL);
+	else
+		ring_offer(ring, fuzz_u8(input));
 	virtio_notify(driven, (unsigned int)(ring - driver_rings));
 	settle();
 }
@@ -184,8 +232,15 @@ static void step_index(struct fuzz_input *input)
 {
 	unsigned int queue;
 	struct ring *ring = ring_of(input, &queue);
+	uint16_t index = fuzz_u16(input);
 
-	ring->next_avail = fuzz_u16(input);
+	if (ring->packed) {
+		/* when the driver wants to be interrupted */
+		guest_poke16(ring->guest, ring->avail, index);
+		guest_poke16(ring->guest, ring->avail + 2, fuzz_u8(input) % 4);
+		return;
+	}
+	ring->next_avail = index;
 	ring_set_avail_index(ring, ring->next_avail);
 }
 
@@ -221,7 +276,9 @@ static void start(uint64_t without, struct fuzz_input *input)
 		struct ring *ring = &driver_rings[i];
 
 		guest_poke(&driver_ram, DRIVER_RING(i), zeroes, sizeof(zeroes));
-		ring->next_avail = 0;
+		ring_restart(ring);
+		/* a driver that didn't take packed rings has split ones */
+		ring->packed = spec->packed && virtio_has_feature(driven, VIRTIO_F_RING_PACKED);
 		virtio_queue_setup(driven, i, ring->size, gpa(ring->desc), gpa(ring->avail), gpa(input ? any_address(input) : ring->used));
 		virtio_queue_enable(driven, i);
 	}

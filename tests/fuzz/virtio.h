@@ -14,6 +14,7 @@
  * struct fuzz_virtio - what is a device's own
  * @machine: sets @kvm's options, and names the init callbacks that make the device (board_add())
  * @queues: how many the driver sets up, at most FUZZ_QUEUES
+ * @packed: and packed rings
  * @fix: puts right what a message of @length bytes must have to be looked at at all: its own length; or NULL
  * @event: something happens on the host's side: @input says what; or NULL
  * @between: before each input, with the device reset: the host's side is as at first; or NULL
@@ -21,6 +22,7 @@
 struct fuzz_virtio {
 	void (*machine)(struct kvm *kvm);
 	unsigned int queues;
+	bool packed;
 	void (*fix)(uint8_t *message, size_t length, unsigned int queue);
 	void (*event)(struct kvm *kvm, struct virtio_device *device, struct fuzz_input *input);
 	void (*between)(struct virtio_device *device);
