@@ -247,12 +247,16 @@ static uint64_t longest_turn(unsigned int ms)
 	return longest;
 }
 
+/* What is under way goes on as it began. */
 static void connect_by(__typeof__(nbd_aio_connect_uri) *function)
 {
-	struct nbd_library *library = (struct nbd_library *)(uintptr_t)nbd()->library;
+	((struct nbd_library *)(uintptr_t)nbd()->library)->connect_uri = function;
+}
 
-	connect_really = library->connect_uri;
-	library->connect_uri = function;
+static void slow_down(void)
+{
+	connect_really = nbd()->library->connect_uri;
+	connect_by(connect_slowly);
 }
 
 START_TEST(the_loop_does_not_wait_for_names)
@@ -260,7 +264,7 @@ START_TEST(the_loop_does_not_wait_for_names)
 	uint64_t longest;
 
 	open_raw();
-	connect_by(connect_slowly);
+	slow_down();
 	atomic_store(&nbd_server.hang_up, 1);
 	submit_all();
 	longest = longest_turn(8000);
@@ -278,7 +282,7 @@ START_TEST(nobody_waits_for_an_attempt_at_the_end)
 	uint64_t begin;
 
 	open_raw();
-	connect_by(connect_slowly);
+	slow_down();
 	nbd_server_stop();
 	while (nbd()->handle || !atomic_load(&slow_connects))
 		event_loop_poll(driver_loop, 10);
