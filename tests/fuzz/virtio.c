@@ -47,7 +47,8 @@ void fuzz_virtio_begin(const struct fuzz_target *target)
 {
 	spec = target->opaque;
 	virtio_transport_register(&driver_transport);
-	FUZZ_CHECK(!setenv("LKVM_TEST_RING", spec->packed ? "packed" : "split", 1));
+	if (spec->packed)
+		FUZZ_CHECK(!setenv("LKVM_TEST_RING", "packed", 1));
 	kvm = driver_machine();
 	driver_ram.ram[0].discard_page = driver_ram.ram[1].discard_page = (uint64_t)sysconf(_SC_PAGESIZE);
 	spec->machine(kvm);
@@ -278,7 +279,7 @@ static void start(uint64_t without, struct fuzz_input *input)
 		guest_poke(&driver_ram, DRIVER_RING(i), zeroes, sizeof(zeroes));
 		ring_restart(ring);
 		/* a driver that didn't take packed rings has split ones */
-		ring->packed = spec->packed && virtio_has_feature(driven, VIRTIO_F_RING_PACKED);
+		ring->packed = driver_is_packed() && virtio_has_feature(driven, VIRTIO_F_RING_PACKED);
 		virtio_queue_setup(driven, i, ring->size, gpa(ring->desc), gpa(ring->avail), gpa(input ? any_address(input) : ring->used));
 		virtio_queue_enable(driven, i);
 	}

@@ -14,7 +14,7 @@
  * struct fuzz_virtio - what is a device's own
  * @machine: sets @kvm's options, and names the init callbacks that make the device (board_add())
  * @queues: how many the driver sets up, at most FUZZ_QUEUES
- * @packed: and packed rings
+ * @packed: with packed rings; others have them if LKVM_TEST_RING=packed says so
  * @fix: puts right what a message of @length bytes must have to be looked at at all: its own length; or NULL
  * @event: something happens on the host's side: @input says what; or NULL
  * @between: before each input, with the device reset: the host's side is as at first; or NULL
