@@ -9,6 +9,9 @@
 #include "kvm/log.h"
 #include "virtio/fs.h"
 
+/* Of nodes and handles: the next one is the last one's and one, and must never come round to the root's. */
+#define NUMBER_MAX	INT64_MAX
+
 struct fs_session {
 	uint32_t minor, nodes, handles;
 	uint64_t last_node, last_handle;
@@ -18,8 +21,8 @@ static const struct state_field session_fields[] = {
 	STATE_U32(struct fs_session, minor),
 	STATE_U32(struct fs_session, nodes),
 	STATE_U32(struct fs_session, handles),
-	STATE_U64(struct fs_session, last_node),
-	STATE_U64(struct fs_session, last_handle),
+	STATE_U64_MAX(struct fs_session, last_node, NUMBER_MAX),
+	STATE_U64_MAX(struct fs_session, last_handle, NUMBER_MAX),
 };
 STATE_TABLE(session_table, "fs", 1, session_fields);
 
@@ -29,7 +32,7 @@ struct fs_saved {
 };
 
 static const struct state_field node_fields[] = {
-	STATE_U64(struct fs_saved, number),
+	STATE_U64_MAX(struct fs_saved, number, NUMBER_MAX),
 	STATE_U64(struct fs_saved, lookups),
 	STATE_BOOL(struct fs_saved, gone),
 };
@@ -42,7 +45,7 @@ struct fs_saved_handle {
 };
 
 static const struct state_field handle_fields[] = {
-	STATE_U64(struct fs_saved_handle, number),
+	STATE_U64_MAX(struct fs_saved_handle, number, NUMBER_MAX),
 	STATE_U64(struct fs_saved_handle, of),
 	STATE_U32(struct fs_saved_handle, flags),
 	STATE_BOOL(struct fs_saved_handle, folder),

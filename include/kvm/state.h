@@ -33,6 +33,7 @@ struct state_field {
 #define STATE_U32(s, m)		STATE_FIELD_(s, m, STATE_TYPE_U32, 1, UINT32_MAX)
 #define STATE_U32_MAX(s, m, mx)	STATE_FIELD_(s, m, STATE_TYPE_U32, 1, mx)
 #define STATE_U64(s, m)		STATE_FIELD_(s, m, STATE_TYPE_U64, 1, UINT64_MAX)
+#define STATE_U64_MAX(s, m, mx)	STATE_FIELD_(s, m, STATE_TYPE_U64, 1, mx)
 #define STATE_BOOL(s, m)	STATE_FIELD_(s, m, STATE_TYPE_BOOL, 1, 1)
 #define STATE_BYTES(s, m)	STATE_FIELD_(s, m, STATE_TYPE_BYTES, sizeof(((s *)0)->m), UINT8_MAX)
 #define STATE_U16_ARRAY(s, m)	STATE_FIELD_(s, m, STATE_TYPE_U16, ARRAY_SIZE(((s *)0)->m), UINT16_MAX)
