@@ -13,6 +13,6 @@ cd "$(dirname "$0")/../.."
 where=$(tests/with-kvm --probe || true)
 [ "$where" = direct ] || command -v qemu-system-x86_64 > /dev/null ||
 	{ echo "SKIP shares: $where, and no qemu-system-x86_64 (scripts/deps test)"; exit 77; }
-tests/with-kvm --timeout 900 --smp 1 -- bash tests/integration/shares-cases "$(readlink -f "${LKVM-./lkvm}")" \
+tests/with-kvm --timeout 900 --smp 1 ${LKVM_SLOW:+--env LKVM_SLOW} -- bash tests/integration/shares-cases "$(readlink -f "${LKVM-./lkvm}")" \
 	"$(tests/kernels path x86_64 generic-vmlinux)" "$(tests/guest-initrd --generic --raw x86_64)" \
 	"$(tests/kernels path x86_64 busybox)" "$@"
