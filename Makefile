@@ -96,6 +96,8 @@ $(BUILD)/include/version.h: FORCE
 
 # What waits for people and processes is to be small.
 $(foreach r,cmd control guest ktest state,$(BUILD)/$(r)/%.o): OPT := -Os
+# Tests are built more often than they run.
+$(BUILD)/tests/unit/%.o: OPT := -O1
 
 $(BUILD)/%.o: %.c Makefile | $(BUILD)/include/version.h $(BUILD)/include/libraries.h
 	@echo "  CC      $<"

@@ -81,6 +81,7 @@ START_TEST(a_guest_reads_zeroes_where_its_file_was_cut)
 	rcu_synchronize();
 	kvm_exit(kvm);
 	file_memory_unwatch(&memory);
+	kvm_free(kvm);
 	config_free(config);
 	munmap(memory.host, SIZE);
 	close(memory.fd);
