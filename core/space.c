@@ -371,10 +371,11 @@ void region_del(struct region *region)
 int region_move(struct region *region, uint64_t base)
 {
 	struct address_space *space = region_lock(region);
-	uint64_t from = region->base;
 	int result = -EINVAL;
 
 	if (space && space_fits(space, base, region->size)) {
+		uint64_t from = region->base;
+
 		region->base = base;
 		result = space_changed_locked(space);
 		if (result)
