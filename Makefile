@@ -94,8 +94,11 @@ $(BUILD)/include/version.h: FORCE
 	$(Q)printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" | cmp -s - $@ || \
 		printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" > $@
 
-# What waits for people and processes is to be small.
-$(foreach r,cmd control guest ktest state,$(BUILD)/$(r)/%.o): OPT := -Os
+# What waits for people, processes or exits is to be small. So is what disk/ does but for the way of a request.
+DISK_PATH	:= aio bounce disk engine file file-io image merge qcow2 qcow2-cache qcow2-io qcow2-map qcow2-plan raw \
+		   threads throttle uring worker
+$(foreach r,cmd control guest hw ktest state $(ARCHDIR),$(BUILD)/$(r)/%.o): OPT := -Os
+$(filter-out $(DISK_PATH:%=$(BUILD)/disk/%.o),$(filter $(BUILD)/disk/%,$(OBJECTS))): OPT := -Os
 # Tests are built more often than they run.
 $(BUILD)/tests/unit/%.o: OPT := -O1
 
