@@ -14,6 +14,7 @@
 #include "kvm/control.h"
 #include "kvm/event.h"
 #include "kvm/log.h"
+#include "kvm/runtime-directory.h"
 
 #define WAIT_S_DEFAULT	"30"
 #define POLL_US		20000
@@ -190,7 +191,7 @@ static void report(const struct all *all)
 static int start_all(struct all *all, const char *file, uint64_t seconds)
 {
 	_cleanup_free_ char *folder = NULL;
-	int result = control_directory(&folder, true);
+	int result = runtime_directory(&folder, true);
 
 	if (result)
 		return log_errno(result, "up: the folder of control sockets%s%s", folder ? " " : "", folder ? folder : "");

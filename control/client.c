@@ -14,6 +14,7 @@
 
 #include "control-internal.h"
 #include "kvm/log.h"
+#include "kvm/runtime-directory.h"
 
 #define MESSAGE_MAX	MIB(8)
 #define EVENTS_MAX	256
@@ -262,7 +263,7 @@ static int open_socket(const char *name, uint64_t deadline_ns, int *fd_out)
 	_cleanup_free_ char *dir = NULL;
 	_cleanup_close_ int dir_fd = -1, fd = -1;
 	struct sockaddr_un address;
-	int r = control_directory(&dir, false);
+	int r = runtime_directory(&dir, false);
 
 	if (r < 0)
 		return r;
@@ -390,7 +391,7 @@ int control_for_each(void (*each)(const char *name, void *opaque), void *opaque)
 	_cleanup_free_ char *dir = NULL;
 	_cleanup_close_ int dir_fd = -1;
 	struct dirent **entries;
-	int count, r = control_directory(&dir, false);
+	int count, r = runtime_directory(&dir, false);
 
 	/* nothing was ever started here */
 	if (r == -ENOENT)

@@ -14,6 +14,7 @@
 
 #include "control-internal.h"
 #include "kvm/log.h"
+#include "kvm/runtime-directory.h"
 
 #define CLIENTS_MAX		32
 #define COMMANDS_A_TURN		16	/* then the devices on this loop have theirs */
@@ -485,7 +486,7 @@ const char *control_name(struct kvm *kvm)
 static int control_start(struct control *control)
 {
 	_cleanup_free_ char *dir = NULL;
-	int r = control_directory(&dir, true);
+	int r = runtime_directory(&dir, true);
 
 	if (r == 0)
 		r = control_listen(control, dir);

@@ -16,6 +16,7 @@
 #include "kvm/disk.h"
 #include "kvm/log.h"
 #include "kvm/net.h"
+#include "kvm/runtime-directory.h"
 #include "kvm/snapshot.h"
 #include "state/fork.h"
 #include "state/machine.h"
@@ -112,7 +113,7 @@ static bool name_is_taken(const char *sockets, const char *prefix, unsigned int 
 static int names_choose(struct fork_job *job, struct fork_nursery *nursery)
 {
 	_cleanup_free_ char *sockets = NULL;
-	int result = control_directory(&sockets, true);
+	int result = runtime_directory(&sockets, true);
 
 	if (result)
 		return log_errno(result, "fork: the folder of control sockets%s%s", sockets ? " " : "", sockets ? sockets : "");

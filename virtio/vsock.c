@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kvm/control.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/runtime-directory.h"
 #include "kvm/vhost-option.h"
 
 enum { RECEIVE, TRANSMIT, EVENT, VSOCK_QUEUES };
@@ -283,7 +283,7 @@ static void vsock_exit(struct kvm *kvm)
 static int vsock_default_path(struct vsock *vsock, const struct kvm *kvm)
 {
 	_cleanup_free_ char *folder = NULL;
-	int result = control_directory(&folder, true);
+	int result = runtime_directory(&folder, true);
 
 	if (result)
 		return log_errno(result, "option --vsock: no folder for its socket%s%s (say path=)", folder ? ": " : "",

@@ -44,14 +44,6 @@ void control_event(struct kvm *kvm, const char *name, json_t *data);
 
 /* ---- the client's side: lkvm list, stop, pause, ... ---- */
 
-/**
- * control_directory() - where the sockets are; @create: make it, mode 0700
- * @path: receives a new string, to be freed; also in an error that is about a path, else left as it is
- *
- * $XDG_RUNTIME_DIR/lkvm if that variable names a directory, else $HOME/.lkvm. Says nothing. -ENOENT: neither is
- * set, or nothing was ever made there; -EPERM: it belongs to another user.
- */
-int __must_check control_directory(char **path, bool create);
 /** control_connect() - to VM @name, greeted and with qmp_capabilities done; a dead socket is removed */
 int __must_check control_connect(const char *name, int timeout_ms, struct qmp_client **client);
 /** control_call() - one command; *@result is the new "return" value; the error's text is logged; bounded by the timeout */
