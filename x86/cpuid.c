@@ -6,15 +6,16 @@
  */
 #include "x86/cpuid.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/runtime-directory.h"
+#include "x86/cpuid-cache.h"
 
-#define CPUID_MAX	1024
-
-struct kvm_cpuid2 *cpuid_host(const struct kvm *kvm)
+static struct kvm_cpuid2 *cpuid_ask(const struct kvm *kvm)
 {
 	for (unsigned int count = 128; count <= CPUID_MAX; count *= 2) {
 		struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + count * sizeof(cpuid->entries[0]));
@@ -30,6 +31,27 @@ struct kvm_cpuid2 *cpuid_host(const struct kvm *kvm)
 	}
 	log_errno(errno ? errno : ENOMEM, "KVM_GET_SUPPORTED_CPUID");
 	return NULL;
+}
+
+struct kvm_cpuid2 *cpuid_host(const struct kvm *kvm)
+{
+	_cleanup_free_ char *directory = NULL, *path = NULL;
+	struct kvm_cpuid2 *cpuid;
+	struct cpuid_key key;
+
+	if (runtime_directory(&directory, true) < 0 || !cpuid_key_read(&key))
+		return cpuid_ask(kvm);
+	if (asprintf(&path, "%s/cpuid.cache", directory) < 0) {
+		path = NULL;
+		return cpuid_ask(kvm);
+	}
+	cpuid = cpuid_cache_load(path, &key);
+	if (cpuid)
+		return cpuid;
+	cpuid = cpuid_ask(kvm);
+	if (cpuid)
+		cpuid_cache_store(path, &key, cpuid);
+	return cpuid;
 }
 
 struct kvm_cpuid2 *cpuid_for_vcpu(const struct kvm_cpuid2 *host)

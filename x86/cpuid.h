@@ -9,12 +9,15 @@
 
 struct kvm;
 
+/** CPUID_MAX - entries that KVM may name before lkvm gives up */
+#define CPUID_MAX	1024
+
 /** struct cpu_topology - how vCPUs make threads, cores and sockets; each at least 1 */
 struct cpu_topology {
 	unsigned int threads, cores, sockets;
 };
 
-/** cpuid_host() - what KVM can offer, to be freed; NULL when it fails (said). Slow: hundreds of microseconds in a VM. */
+/** cpuid_host() - what KVM can offer, to be freed; NULL when it fails (said); from cpuid-cache.h where it can. */
 struct kvm_cpuid2 *cpuid_host(const struct kvm *kvm);
 
 /** x86_host_cpuid() - cpuid_host() of when the VM was made (x86/vm.c) */

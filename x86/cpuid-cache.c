@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "x86/cpuid-cache.h"
+
+#include <cpuid.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kvm/io.h"
+#include "x86/cpuid.h"
+
+/* Raise it whenever lkvm asks KVM otherwise. */
+#define CACHE_MAGIC	"lkvm cpuid 1"
+
+/* The file: this, then the entries. Host byte order: no other host reads it. */
+struct cache_header {
+	char magic[16];
+	struct cpuid_key key;
+	uint32_t count;
+	uint32_t reserved;
+};
+
+bool cpuid_key_read(struct cpuid_key *key)
+{
+	/* each CPUID may be a trap, so few: a host that moved to another CPU differs here already */
+	static const uint32_t leaves[ARRAY_SIZE(key->leaves)] = { 1, 7 };
+	_cleanup_close_ int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	memset(key, 0, sizeof(*key));
+	if (fd < 0 || read(fd, key->boot_id, sizeof(key->boot_id) - 1) < 36 ||
+	    stat("/sys/devices/virtual/misc/kvm", &st) < 0)
+		return false;
+	key->kvm = st.st_ino;
+	for (size_t i = 0; i < ARRAY_SIZE(leaves); i++) {
+		uint32_t *leaf = key->leaves[i];
+
+		__cpuid_count(leaves[i], 0, leaf[0], leaf[1], leaf[2], leaf[3]);
+	}
+	key->leaves[0][1] &= 0xffff;	/* leaf 1 EBX[31:16]: the APIC id and how many there are */
+	return true;
+}
+
+/* Only what this user wrote, and nobody else could have written to. */
+static bool cache_is_ours(int fd, size_t *size)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))
+		return false;
+	*size = (size_t)st.st_size;
+	return true;
+}
+
+struct kvm_cpuid2 *cpuid_cache_load(const char *path, const struct cpuid_key *key)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct cache_header header;
+	struct kvm_cpuid2 *cpuid;
+	size_t size, length;
+
+	if (fd < 0 || !cache_is_ours(fd, &size) || fd_read_at(fd, 0, &header, sizeof(header)) != sizeof(header) ||
+	    strncmp(header.magic, CACHE_MAGIC, sizeof(header.magic)) != 0 || memcmp(&header.key, key, sizeof(*key)) != 0 ||
+	    !header.count || header.count > CPUID_MAX)
+		return NULL;
+	length = header.count * sizeof(cpuid->entries[0]);
+	if (size != sizeof(header) + length)
+		return NULL;
+	cpuid = calloc(1, sizeof(*cpuid) + length);
+	if (!cpuid)
+		return NULL;
+	cpuid->nent = header.count;
+	if (fd_read_at(fd, sizeof(header), cpuid->entries, length) == (ssize_t)length)
+		return cpuid;
+	free(cpuid);
+	return NULL;
+}
+
+static bool cache_write(int fd, const struct cpuid_key *key, const struct kvm_cpuid2 *cpuid)
+{
+	struct cache_header header = { .magic = CACHE_MAGIC, .key = *key, .count = cpuid->nent };
+
+	return fd_write_at(fd, 0, &header, sizeof(header)) == 0 &&
+	       fd_write_at(fd, sizeof(header), cpuid->entries, cpuid->nent * sizeof(cpuid->entries[0])) == 0;
+}
+
+void cpuid_cache_store(const char *path, const struct cpuid_key *key, const struct kvm_cpuid2 *cpuid)
+{
+	_cleanup_free_ char *temporary = NULL;
+	_cleanup_close_ int fd = -1;
+
+	if (asprintf(&temporary, "%s.XXXXXX", path) < 0) {
+		temporary = NULL;
+		return;
+	}
+	fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd >= 0 && (!cache_write(fd, key, cpuid) || rename(temporary, path) < 0))
+		unlink(temporary);
+}
