@@ -210,7 +210,7 @@ static int field_load(const struct state_table *table, struct state_reader *body
 		return log_error(EINVAL, "saved state: %s has a field %s that this build doesn't know",
 				 table->name, name);
 	if (element != field_element(field) || count != field->count)
-		return log_error(EINVAL, "saved state: %s.%s has %llu elements of %llu bytes, not %zu of %zu",
+		return log_error(EINVAL, "saved state: %s.%s has %llu elements of %llu bytes, not %u of %zu",
 				 table->name, name, (unsigned long long)count, (unsigned long long)element,
 				 field->count, field_element(field));
 	for (size_t n = 0; n < field->count; n++) {

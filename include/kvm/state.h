@@ -12,20 +12,24 @@
 
 #include "kvm/types.h"
 
+#define STATE_FIELD_NAME	34
+
 enum state_type { STATE_TYPE_U8, STATE_TYPE_U16, STATE_TYPE_U32, STATE_TYPE_U64, STATE_TYPE_BOOL, STATE_TYPE_BYTES };
 
 struct state_field {
-	const char *name;
-	enum state_type type;
-	size_t offset;
-	size_t size;		/* of the member, all elements */
-	size_t count;		/* elements; 1 for a scalar */
-	uint64_t max;		/* largest valid value of each element */
-	unsigned int since;	/* first version of the section that has it */
+	uint64_t max;			/* largest valid value of each element */
+	uint32_t offset;
+	uint32_t size;			/* of the member, all elements */
+	uint32_t count;			/* elements; 1 for a scalar */
+	uint8_t type;			/* enum state_type */
+	uint8_t since;			/* first version of the section that has it */
+	char name[STATE_FIELD_NAME];	/* here, not elsewhere: a table without pointers isn't relocated at each start */
 };
 
-#define STATE_FIELD_(s, m, t, n, mx) \
-	{ .name = #m, .type = (t), .offset = offsetof(s, m), .size = sizeof(((s *)0)->m), .count = (n), .max = (mx) }
+/* The array type has a negative size where the name and its end don't fit. */
+#define STATE_FIELD_(s, m, t, n, mx)										\
+	{ .name = #m, .type = (t), .offset = offsetof(s, m), .size = sizeof(((s *)0)->m), .max = (mx),		\
+	  .count = (n) + 0 * sizeof(char[sizeof(#m) <= STATE_FIELD_NAME ? 1 : -1]) }
 #define STATE_U8(s, m)		STATE_FIELD_(s, m, STATE_TYPE_U8, 1, UINT8_MAX)
 #define STATE_U8_MAX(s, m, mx)	STATE_FIELD_(s, m, STATE_TYPE_U8, 1, mx)
 #define STATE_U16(s, m)		STATE_FIELD_(s, m, STATE_TYPE_U16, 1, UINT16_MAX)
