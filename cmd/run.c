@@ -435,10 +435,8 @@ static int run_run(struct config *config, int argc, char **argv)
 	size_t operands = MIN(config_split(config), (size_t)argc);
 
 	set_loglevel(config);
-	if (config_flag(config, "list-init")) {
-		init_for_each(list_init, NULL);
-		return 0;
-	}
+	if (config_flag(config, "list-init"))
+		return init_for_each(list_init, NULL);
 	return run_machine(config, (int)operands, argv, config_split(config) == SIZE_MAX ? NULL : argv + operands);
 }
 

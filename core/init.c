@@ -17,8 +17,9 @@ static struct init_item *init_items;
 static struct exit_item *exit_items;
 
 /* By level, then by name and file: the linker's order must not matter. */
-static int init_compare(const struct init_item *a, const struct init_item *b)
+static int init_compare(const void *left, const void *right)
 {
+	const struct init_item *a = *(const struct init_item *const *)left, *b = *(const struct init_item *const *)right;
 	int order;
 
 	if (a->level != b->level)
@@ -29,12 +30,8 @@ static int init_compare(const struct init_item *a, const struct init_item *b)
 
 void init_register(struct init_item *item)
 {
-	struct init_item **at = &init_items;
-
-	while (*at && init_compare(*at, item) < 0)
-		at = &(*at)->next;
-	item->next = *at;
-	*at = item;
+	item->next = init_items;
+	init_items = item;
 }
 
 void exit_register(struct exit_item *item)
@@ -57,10 +54,38 @@ const char *init_level_name(enum init_level level)
 	return "?";
 }
 
-void init_for_each(void (*each)(const struct init_item *item, void *opaque), void *opaque)
+/*
+ * All items in order, to be freed; NULL: out of memory. Sorted here and not as they come: every start of any command
+ * registers them, few walk them.
+ */
+static const struct init_item **init_sorted(size_t *count)
 {
+	const struct init_item **items;
+	size_t n = 0;
+
 	for (const struct init_item *item = init_items; item; item = item->next)
-		each(item, opaque);
+		n++;
+	items = calloc(n + 1, sizeof(*items));
+	if (!items)
+		return NULL;
+	*count = 0;
+	for (const struct init_item *item = init_items; item; item = item->next)
+		items[(*count)++] = item;
+	qsort(items, n, sizeof(*items), init_compare);
+	return items;
+}
+
+int init_for_each(void (*each)(const struct init_item *item, void *opaque), void *opaque)
+{
+	_cleanup_free_ const struct init_item **items = NULL;
+	size_t count;
+
+	items = init_sorted(&count);
+	if (!items)
+		return log_errno(ENOMEM, "init list");
+	for (size_t i = 0; i < count; i++)
+		each(items[i], opaque);
+	return 0;
 }
 
 /* Length of a name without its _init or _exit. */
@@ -105,18 +130,9 @@ static void init_shuffle(const struct init_item **items, size_t count, unsigned 
 
 static const struct init_item **init_order(const struct init_options *options, size_t *count)
 {
-	const struct init_item **items;
-	size_t n = 0;
+	const struct init_item **items = init_sorted(count);
 
-	for (const struct init_item *item = init_items; item; item = item->next)
-		n++;
-	items = calloc(n + 1, sizeof(*items));
-	if (!items)
-		return NULL;
-	*count = 0;
-	for (const struct init_item *item = init_items; item; item = item->next)
-		items[(*count)++] = item;
-	if (options->shuffle)
+	if (items && options->shuffle)
 		init_shuffle(items, *count, options->shuffle);
 	return items;
 }

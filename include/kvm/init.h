@@ -114,8 +114,8 @@ int __must_check init_walk(struct kvm *kvm, const struct init_options *options, 
 /** init_unwind() - calls the exit twins of @done in reverse and empties it */
 void init_unwind(struct kvm *kvm, struct init_done *done);
 
-/** init_for_each() - calls @each for every item in the resolved order (lkvm run --list-init, tests) */
-void init_for_each(void (*each)(const struct init_item *item, void *opaque), void *opaque);
+/** init_for_each() - calls @each for every item in the resolved order (lkvm run --list-init, tests); or -ENOMEM */
+int init_for_each(void (*each)(const struct init_item *item, void *opaque), void *opaque);
 
 /** init_level_name() - "core", "base", ... */
 const char *init_level_name(enum init_level level);
