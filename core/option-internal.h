@@ -24,6 +24,8 @@ struct config {
 	struct option_group *groups;
 	struct config_value *values;
 	size_t count;
+	uint16_t *index;	/* by hash of the name, open addressing: one more than the value's place, 0 for none */
+	size_t index_mask;	/* its length, a power of two, less one */
 	size_t split;		/* operands before `--`, SIZE_MAX without one */
 };
 

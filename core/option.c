@@ -229,13 +229,31 @@ int config_value_set(struct config_value *value, const char *text)
 	return log_error(EINVAL, "option --%s: of no known type", value->def->name);
 }
 
+/* Where in the index @name is, or would be: it always has room for both. */
+static uint16_t *config_place(const struct config *config, const char *name, size_t length)
+{
+	uint32_t hash = 2166136261;	/* FNV-1a */
+
+	for (size_t i = 0; i < length; i++)
+		hash = (hash ^ (uint8_t)name[i]) * 16777619;
+	for (size_t at = hash ^ hash >> 16;; at++) {
+		uint16_t *place = &config->index[at & config->index_mask];
+		const char *known = *place ? config->values[*place - 1].def->name : NULL;
+
+		if (!known || (strncmp(known, name, length) == 0 && known[length] == '\0'))
+			return place;
+	}
+}
+
 static int config_add(struct config *config, const struct option_def *def)
 {
+	uint16_t *place = config_place(config, def->name, strlen(def->name));
 	struct config_value *value;
 
-	if (config_find(config, def->name, strlen(def->name)))
+	if (*place)
 		return 0;
 	value = &config->values[config->count++];
+	*place = (uint16_t)config->count;
 	value->def = def;
 	return def->fallback ? config_value_set(value, def->fallback) : 0;
 }
@@ -253,8 +271,11 @@ int config_new(struct config **config, struct option_group *groups)
 	new->groups = groups;
 	new->split = SIZE_MAX;
 	new->values = calloc(count, sizeof(*new->values));
-	if (!new->values) {
-		free(new);
+	for (new->index_mask = 1; new->index_mask < 2 * count; new->index_mask *= 2)
+		;
+	new->index = calloc(new->index_mask--, sizeof(*new->index));
+	if (!new->values || !new->index) {
+		config_free(new);
 		return log_errno(ENOMEM, "options");
 	}
 	for (const struct option_group *group = groups; group && r == 0; group = group->next)
@@ -283,19 +304,15 @@ void config_free(struct config *config)
 		free(value->text);
 	}
 	free(config->values);
+	free(config->index);
 	free(config);
 }
 
 struct config_value *config_find(const struct config *config, const char *name, size_t length)
 {
-	for (size_t i = 0; i < config->count; i++) {
-		const char *known = config->values[i].def->name;
+	uint16_t place = *config_place(config, name, length);
 
-		/* Few share the first letter: most of what a short life spent on options was these calls. */
-		if (*known == *name && strncmp(known, name, length) == 0 && known[length] == '\0')
-			return &config->values[i];
-	}
-	return NULL;
+	return place ? &config->values[place - 1] : NULL;
 }
 
 struct config_value *config_resolve(const struct config *config, struct config_value *value, const char **text)

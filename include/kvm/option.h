@@ -29,15 +29,15 @@ enum option_type {
 struct option_def {
 	const char *name;		/* long name, without the dashes */
 	char letter;			/* short name or 0 */
-	enum option_type type;
+	enum option_type type : 8;
+	bool takes_address;		/* OPTION_SIZE: SIZE[@ADDRESS], both scaled alike */
+	bool optional_argument;		/* --name or --name=VALUE (the = is needed) */
+	uint32_t unit;			/* OPTION_SIZE: scale of a bare number; 0 means 1 */
 	const char *argument;		/* "FILE", for help */
 	const char *help;		/* one line; NULL: not shown to people */
 	const char *fallback;		/* default as text, or NULL: absent */
 	const char *const *choices;	/* OPTION_CHOICE: NULL-terminated */
 	uint64_t min, max;		/* OPTION_UINT, OPTION_SIZE; max 0: none */
-	uint64_t unit;			/* OPTION_SIZE: scale of a bare number; 0 means 1 */
-	bool takes_address;		/* OPTION_SIZE: SIZE[@ADDRESS], both scaled alike */
-	bool optional_argument;		/* --name or --name=VALUE (the = is needed) */
 	const char *same_as;		/* OPTION_FLAG: "NAME=VALUE" of the option that it sets; there is no --no- of it */
 	const char *pending;		/* not NULL: answers "not built yet (this)" when it is used */
 };
