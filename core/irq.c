@@ -335,7 +335,7 @@ int irq_message_route(struct irq_message *message, uint64_t address, uint32_t da
 	uint32_t old_data = message->data;
 	int result = 0;
 
-	if (!message->has_gsi || message->address != address || message->data != data) {
+	if (!message->has_gsi || message->address != address || message->data != data || message->routed_id != message->device_id) {
 		message->address = address;
 		message->data = data;
 		pthread_mutex_lock(&message->kvm->irqs->lock);
@@ -344,6 +344,8 @@ int irq_message_route(struct irq_message *message, uint64_t address, uint32_t da
 		if (result) {
 			message->address = old_address;
 			message->data = old_data;
+		} else {
+			message->routed_id = message->device_id;
 		}
 	}
 	if (!result && !message->routed) {

@@ -24,6 +24,7 @@ static void vector_update_locked(struct pci_device *device, unsigned int index)
 	struct pci_msix_vector *vector = &device->msix.vectors[index];
 	uint64_t address = (uint64_t)vector->address_high << 32 | vector->address_low;
 
+	vector->message.device_id = pci_requester_id(device);
 	if (!vector_may_fire(&device->msix, vector)) {
 		irq_message_unroute(&vector->message);
 	} else if (irq_message_route(&vector->message, address, vector->data)) {

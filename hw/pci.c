@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The PCI bus: functions, their config space, BARs and INTx (PCI Local Bus 3.0, chapter 6).
+ * The PCI bus: functions, their config space and INTx (PCI Local Bus 3.0, chapter 6); bridges to one device each.
  *
  * Config space is an array with a write mask beside it, bit for bit; what a write means (COMMAND, BARs, MSI-X)
  * is worked out from the result. Accesses come from any vCPU and are serialized by the bus lock.
@@ -13,8 +13,6 @@
 #include "kvm/log.h"
 #include "kvm/rcu.h"
 
-/* RAM is at 0: a BAR that a guest moves over RAM is not seen there, as behind a real host bridge. */
-#define PCI_BAR_PRIORITY	(-1)
 #define PCI_FIRST_CAPABILITY	0x40
 #define COMMAND_WRITABLE	(PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY | \
 				 PCI_COMMAND_SERR | PCI_COMMAND_INTX_DISABLE)
@@ -28,7 +26,7 @@ struct pci_bus *pci_bus(struct kvm *kvm)
 
 /* ---- config space bytes ---- */
 
-static uint64_t config_load(const uint8_t *at, unsigned int size)
+uint64_t pci_config_load(const uint8_t *at, unsigned int size)
 {
 	le64 value = le64_of(0);
 
@@ -36,7 +34,7 @@ static uint64_t config_load(const uint8_t *at, unsigned int size)
 	return le64_get(value);
 }
 
-static void config_store(uint8_t *at, unsigned int size, uint64_t value)
+void pci_config_store(uint8_t *at, unsigned int size, uint64_t value)
 {
 	le64 encoded = le64_of(value);
 
@@ -48,7 +46,7 @@ uint64_t pci_config_get(struct pci_device *device, unsigned int offset, unsigned
 	uint64_t value;
 
 	pthread_mutex_lock(&device->bus->lock);
-	value = config_load(device->config + offset, size);
+	value = pci_config_load(device->config + offset, size);
 	pthread_mutex_unlock(&device->bus->lock);
 	return value;
 }
@@ -56,7 +54,7 @@ uint64_t pci_config_get(struct pci_device *device, unsigned int offset, unsigned
 void pci_config_put(struct pci_device *device, unsigned int offset, unsigned int size, uint64_t value)
 {
 	pthread_mutex_lock(&device->bus->lock);
-	config_store(device->config + offset, size, value);
+	pci_config_store(device->config + offset, size, value);
 	pthread_mutex_unlock(&device->bus->lock);
 }
 
@@ -77,162 +75,74 @@ int pci_add_capability(struct pci_device *device, uint8_t id, uint8_t size)
 	return (int)at;
 }
 
-/* ---- BARs ---- */
-
-static unsigned int bar_offset(unsigned int index)
+/* The body of a capability of version 2, of which all that isn't said here is 0 (PCI Express Base 5.0, 7.5.3). */
+int pci_add_express(struct pci_device *device, unsigned int type)
 {
-	return PCI_BASE_ADDRESS_0 + 4 * index;
+	int at = pci_add_capability(device, PCI_CAP_ID_EXP, PCI_EXP_SLTSTA2 + 2);
+	uint8_t *config = device->config + at, *mask = device->write_mask + at;
+
+	if (at < 0)
+		return at;
+	pci_config_store(config + PCI_EXP_FLAGS, 2, 2 | type << 4);
+	pci_config_store(config + PCI_EXP_DEVCAP, 4, PCI_EXP_DEVCAP_RBER);
+	pci_config_store(mask + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_CERE | PCI_EXP_DEVCTL_NFERE | PCI_EXP_DEVCTL_FERE | PCI_EXP_DEVCTL_URRE);
+	pci_config_store(config + PCI_EXP_LNKCAP, 4, PCI_EXP_LNKCAP_SLS_2_5GB | 1 << 4);
+	pci_config_store(mask + PCI_EXP_LNKCTL, 2, PCI_EXP_LNKCTL_CCC | PCI_EXP_LNKCTL_ES);
+	pci_config_store(config + PCI_EXP_LNKSTA, 2, PCI_EXP_LNKSTA_CLS_2_5GB | PCI_EXP_LNKSTA_NLW_X1);
+	pci_config_store(config + PCI_EXP_LNKCAP2, 4, PCI_EXP_LNKCAP2_SLS_2_5GB);
+	return at;
 }
 
-static struct address_space *bar_space(const struct pci_device *device, const struct pci_bar *bar)
+/* ---- all functions: those of the root bus, each followed by what is behind it ---- */
+
+static struct pci_device *function_next(const struct pci_bus *bus, const struct pci_device *at)
 {
-	return bar->kind == PCI_BAR_IO ? &device->bus->kvm->ports : &device->bus->kvm->memory;
-}
-
-/* The address that the registers hold, or 0 when nothing may be decoded: sizing, or past the end. */
-static uint64_t bar_address_locked(const struct pci_device *device, unsigned int index)
-{
-	const struct pci_bar *bar = &device->bars[index];
-	uint64_t low = config_load(device->config + bar_offset(index), 4), address, end;
-
-	switch (bar->kind) {
-	case PCI_BAR_IO:
-		address = low & ~(uint64_t)3;
-		end = KIB(64);
-		break;
-	case PCI_BAR_MEM32:
-		address = low & ~(uint64_t)15;
-		end = GIB(4);
-		break;
-	default:
-		address = (low & ~(uint64_t)15) | config_load(device->config + bar_offset(index) + 4, 4) << 32;
-		end = 1ULL << 52;
-	}
-	/* All ones is how a driver asks for the size: the highest place of a window, where no BAR is ever put. */
-	if (!address || !range_contains(0, end, address, bar->region->size) || address + bar->region->size == end)
-		return 0;
-	return address;
-}
-
-static void bar_update_locked(struct pci_device *device, unsigned int index)
-{
-	struct pci_bar *bar = &device->bars[index];
-	uint64_t command = config_load(device->config + PCI_COMMAND, 2);
-	bool decode = command & (bar->kind == PCI_BAR_IO ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY);
-	uint64_t address = decode ? bar_address_locked(device, index) : 0;
-
-	if (bar->mapped && address == bar->address)
-		return;
-	if (bar->mapped && !address) {
-		region_del(bar->region);
-		bar->mapped = false;
-	} else if (bar->mapped) {
-		if (!region_move(bar->region, address))
-			bar->address = address;
-	} else if (address && !region_add(bar_space(device, bar), bar->region, address, PCI_BAR_PRIORITY)) {
-		bar->address = address;
-		bar->mapped = true;
-	}
-}
-
-static void bars_update_locked(struct pci_device *device)
-{
-	for (unsigned int i = 0; i < PCI_BARS; i++)
-		if (device->bars[i].kind != PCI_BAR_NONE)
-			bar_update_locked(device, i);
-}
-
-/* A BAR of @device whose home is in the way of [@at, @at + @size), or NULL. */
-static const struct pci_bar *device_in_the_way(const struct pci_device *device, bool io, uint64_t at, uint64_t size)
-{
-	for (unsigned int i = 0; device && i < PCI_BARS; i++) {
-		const struct pci_bar *bar = &device->bars[i];
-
-		if (bar->home && (bar->kind == PCI_BAR_IO) == io && ranges_overlap(at, size, bar->home, bar->region->size))
-			return bar;
-	}
+	if (at && at->behind)
+		return at->behind;
+	if (at && at->bridge)
+		at = at->bridge;
+	for (unsigned int i = at ? at->devfn + 1U : 0; i < PCI_DEVFNS; i++)
+		if (bus->functions[i])
+			return bus->functions[i];
 	return NULL;
 }
 
-static const struct pci_bar *bus_in_the_way(const struct pci_bus *bus, bool io, uint64_t at, uint64_t size)
+uint16_t pci_requester_id(const struct pci_device *device)
 {
-	const struct pci_bar *bar = NULL;
-
-	for (unsigned int i = 0; i < PCI_DEVFNS && !bar; i++)
-		bar = device_in_the_way(bus->functions[i], io, at, size);
-	return bar;
-}
-
-/* The first naturally aligned address of a window that no BAR has, @device's own included; 0 when it is full. */
-static uint64_t window_take(const struct pci_bus *bus, const struct pci_device *device,
-			    const struct pci_window *window, uint64_t size)
-{
-	bool io = window == &bus->io;
-	uint64_t at = ALIGN_UP(window->base, size);
-
-	while (window->end && range_contains(window->base, window->end - window->base, at, size)) {
-		const struct pci_bar *other = bus_in_the_way(bus, io, at, size);
-
-		other = other ? other : device_in_the_way(device, io, at, size);
-		if (!other)
-			return at;
-		at = ALIGN_UP(other->home + other->region->size, size);
-	}
-	return 0;
-}
-
-static int bar_place(struct pci_bus *bus, struct pci_device *device, unsigned int index)
-{
-	struct pci_bar *bar = &device->bars[index];
-	uint64_t size = bar->region->size, type = PCI_BASE_ADDRESS_SPACE_MEMORY, address = 0;
-	uint8_t *config = device->config + bar_offset(index), *mask = device->write_mask + bar_offset(index);
-
-	if (!IS_POWER_OF_2(size) || size < (bar->kind == PCI_BAR_IO ? 4 : 16))
-		return log_error(EINVAL, "PCI %s: BAR %u of %llu bytes", device->name, index, (unsigned long long)size);
-	if (bar->kind == PCI_BAR_IO) {
-		type = PCI_BASE_ADDRESS_SPACE_IO;
-		address = window_take(bus, device, &bus->io, size);
-	} else if (bar->kind == PCI_BAR_MEM64) {
-		type |= PCI_BASE_ADDRESS_MEM_TYPE_64 | (bar->prefetch ? PCI_BASE_ADDRESS_MEM_PREFETCH : 0);
-		/* The high window is a prefetchable one: kernels put nothing else there. */
-		address = bar->prefetch ? window_take(bus, device, &bus->mmio64, MAX(size, (uint64_t)4096)) : 0;
-	}
-	if (!address && bar->kind != PCI_BAR_IO)
-		address = window_take(bus, device, &bus->mmio32, MAX(size, (uint64_t)4096));
-	if (!address)
-		return log_error(ENOSPC, "PCI %s: no room for BAR %u", device->name, index);
-	bar->home = address;
-	config_store(config, 4, (address & UINT32_MAX) | type);
-	config_store(mask, 4, ~(size - 1) & (bar->kind == PCI_BAR_IO ? 0xfffffffcU : 0xfffffff0U));
-	if (bar->kind == PCI_BAR_MEM64) {
-		config_store(config + 4, 4, address >> 32);
-		config_store(mask + 4, 4, ~(size - 1) >> 32);
-	}
-	return 0;
+	return (uint16_t)((device->bridge ? device->bridge->config[PCI_SECONDARY_BUS] << 8 : 0) | device->devfn);
 }
 
 /* ---- INTx ---- */
 
-/* INTA of slot n is on line n modulo 4: the swizzle that the tables describe. */
+/* INTA of slot n is on line n modulo 4: the swizzle that the tables describe. That of device 0 is its bridge's. */
 static unsigned int intx_line(const struct pci_device *device)
 {
-	return (device->devfn >> 3) % PCI_INTX_LINES;
+	return ((device->bridge ? device->bridge : device)->devfn >> 3) % PCI_INTX_LINES;
 }
 
 static bool intx_asserted(const struct pci_device *device)
 {
 	return device->intx && device->intx_level && !device->msix.enabled &&
-	       !(config_load(device->config + PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
+	       !(pci_config_load(device->config + PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
 }
 
 static void intx_update_locked(struct pci_bus *bus, unsigned int line)
 {
 	bool level = false;
 
-	for (unsigned int i = 0; i < PCI_DEVFNS && !level; i++)
-		if (bus->functions[i] && intx_line(bus->functions[i]) == line)
-			level = intx_asserted(bus->functions[i]);
+	for (struct pci_device *at = function_next(bus, NULL); at && !level; at = function_next(bus, at))
+		level = intx_line(at) == line && intx_asserted(at);
 	irq_line_set(&bus->lines[line], level);
+}
+
+void pci_intx_set_locked(struct pci_device *device, bool level)
+{
+	device->intx_level = level;
+	if (level)
+		device->config[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
+	else
+		device->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
+	intx_update_locked(device->bus, intx_line(device));
 }
 
 void pci_intx_set(struct pci_device *device, bool level)
@@ -240,22 +150,32 @@ void pci_intx_set(struct pci_device *device, bool level)
 	struct pci_bus *bus = device->bus;
 
 	pthread_mutex_lock(&bus->lock);
-	device->intx_level = level;
-	if (level)
-		device->config[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
-	else
-		device->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
-	intx_update_locked(bus, intx_line(device));
+	pci_intx_set_locked(device, level);
 	pthread_mutex_unlock(&bus->lock);
 }
 
 /* ---- accesses ---- */
 
+/* By the bus's number, which is the guest's to choose, on both sides of a link that is up. */
+static struct pci_device *bus_find_behind(struct pci_bus *bus, unsigned int bus_number)
+{
+	struct pci_device *found = NULL;
+
+	pthread_mutex_lock(&bus->lock);
+	for (struct pci_device *at = function_next(bus, NULL); at && !found; at = function_next(bus, at))
+		if (at->is_bridge && at->link_up && at->config[PCI_SECONDARY_BUS] == bus_number)
+			found = at->behind;
+	pthread_mutex_unlock(&bus->lock);
+	return found;
+}
+
 static struct pci_device *bus_find(struct pci_bus *bus, unsigned int bus_number, unsigned int devfn,
 				   unsigned int offset, unsigned int size)
 {
-	if (bus_number || devfn >= PCI_DEVFNS || !range_contains(0, PCI_CONFIG_SIZE, offset, size))
+	if (devfn >= PCI_DEVFNS || !range_contains(0, PCI_CONFIG_SIZE, offset, size))
 		return NULL;
+	if (bus_number)
+		return devfn ? NULL : bus_find_behind(bus, bus_number);
 	return bus->functions[devfn];
 }
 
@@ -291,11 +211,16 @@ void pci_config_write(struct pci_bus *bus, unsigned int bus_number, unsigned int
 	config_merge_locked(device, offset, value, size);
 	if (ranges_overlap(offset, size, PCI_COMMAND, 2) ||
 	    ranges_overlap(offset, size, PCI_BASE_ADDRESS_0, 4ULL * PCI_BARS))
-		bars_update_locked(device);
+		pci_bars_update_locked(device);
+	if (device->is_bridge && device->behind &&
+	    (ranges_overlap(offset, size, PCI_COMMAND, 2) || ranges_overlap(offset, size, PCI_PRIMARY_BUS, PCI_IO_BASE_UPPER16 - PCI_PRIMARY_BUS)))
+		pci_bars_update_locked(device->behind);
 	if (device->msix.count && ranges_overlap(offset, size, device->msix.capability, 4))
 		pci_msix_update_locked(device);
 	if (device->intx)
 		intx_update_locked(bus, intx_line(device));
+	if (device->ops && device->ops->written_locked)
+		device->ops->written_locked(device, offset, value, size);
 	pthread_mutex_unlock(&bus->lock);
 	if (device->ops && device->ops->config_write)
 		device->ops->config_write(device, offset, size);
@@ -315,12 +240,16 @@ static void device_fill_config(struct pci_device *device)
 {
 	uint8_t *config = device->config, *mask = device->write_mask;
 
-	config_store(config + PCI_VENDOR_ID, 2, device->vendor_id);
-	config_store(config + PCI_DEVICE_ID, 2, device->device_id);
-	config_store(config + PCI_CLASS_REVISION, 4, (uint64_t)device->class_code << 8 | device->revision);
-	config_store(config + PCI_SUBSYSTEM_VENDOR_ID, 2, device->subsystem_vendor_id);
-	config_store(config + PCI_SUBSYSTEM_ID, 2, device->subsystem_id);
-	config_store(mask + PCI_COMMAND, 2, COMMAND_WRITABLE);
+	pci_config_store(config + PCI_VENDOR_ID, 2, device->vendor_id);
+	pci_config_store(config + PCI_DEVICE_ID, 2, device->device_id);
+	pci_config_store(config + PCI_CLASS_REVISION, 4, (uint64_t)device->class_code << 8 | device->revision);
+	if (device->is_bridge) {
+		config[PCI_HEADER_TYPE] = PCI_HEADER_TYPE_BRIDGE;
+	} else {
+		pci_config_store(config + PCI_SUBSYSTEM_VENDOR_ID, 2, device->subsystem_vendor_id);
+		pci_config_store(config + PCI_SUBSYSTEM_ID, 2, device->subsystem_id);
+	}
+	pci_config_store(mask + PCI_COMMAND, 2, COMMAND_WRITABLE);
 	mask[PCI_CACHE_LINE_SIZE] = 0xff;
 	mask[PCI_INTERRUPT_LINE] = 0xff;
 	if (device->intx) {
@@ -329,40 +258,54 @@ static void device_fill_config(struct pci_device *device)
 	}
 }
 
-static int device_place_bars(struct pci_bus *bus, struct pci_device *device)
+/* Where the bus has it, under which nobody else is. */
+static struct pci_device **device_place(struct pci_bus *bus, const struct pci_device *device)
 {
-	int result = 0;
+	return device->bridge ? &device->bridge->behind : &bus->functions[device->devfn];
+}
 
-	for (unsigned int i = 0; i < PCI_BARS && !result; i++)
-		if (device->bars[i].kind != PCI_BAR_NONE)
-			result = bar_place(bus, device, i);
-	return result;
+static int device_choose_place(struct pci_bus *bus, struct pci_device *device, int devfn)
+{
+	if (device->bridge)
+		devfn = 0;
+	else if (devfn < 0)
+		devfn = bus_find_slot(bus);
+	device->devfn = (uint8_t)devfn;
+	if (devfn < 0 || *device_place(bus, device))
+		return log_error(ENOSPC, "PCI %s: no free slot", device->name);
+	return 0;
+}
+
+/* Puts @there where @device has its place, and tells the bridge. */
+static void device_publish(struct pci_bus *bus, struct pci_device *device, struct pci_device *there)
+{
+	pthread_mutex_lock(&bus->lock);
+	*device_place(bus, device) = there;
+	if (device->bridge && device->bridge->ops->behind_locked)
+		device->bridge->ops->behind_locked(device->bridge);
+	pthread_mutex_unlock(&bus->lock);
 }
 
 int pci_device_add(struct pci_bus *bus, struct pci_device *device, int devfn, unsigned int msix_vectors,
 		   unsigned int msix_bar)
 {
-	int result = 0;
+	int result = device_choose_place(bus, device, devfn);
 
-	if (devfn < 0)
-		devfn = bus_find_slot(bus);
-	if (devfn < 0 || bus->functions[devfn])
-		return log_error(ENOSPC, "PCI %s: no free slot", device->name);
+	if (result)
+		return result;
 	device->bus = bus;
-	device->devfn = (uint8_t)devfn;
 	device_fill_config(device);
 	if (msix_vectors)
 		result = pci_msix_init(device, msix_vectors, msix_bar);
 	if (!result)
-		result = device_place_bars(bus, device);
+		result = pci_bars_place(bus, device);
 	if (result) {
 		pci_msix_exit(device);
+		device->bus = NULL;
 		return result;
 	}
 	memcpy(device->power_on, device->config, sizeof(device->power_on));
-	pthread_mutex_lock(&bus->lock);
-	bus->functions[devfn] = device;
-	pthread_mutex_unlock(&bus->lock);
+	device_publish(bus, device, device);
 	return 0;
 }
 
@@ -373,11 +316,12 @@ void pci_device_del(struct pci_device *device)
 	if (!bus)
 		return;
 	pthread_mutex_lock(&bus->lock);
-	config_store(device->config + PCI_COMMAND, 2, 0);
-	bars_update_locked(device);
-	bus->functions[device->devfn] = NULL;
+	pci_config_store(device->config + PCI_COMMAND, 2, 0);
+	pci_bars_update_locked(device);
+	device->intx_level = false;
 	intx_update_locked(bus, intx_line(device));
 	pthread_mutex_unlock(&bus->lock);
+	device_publish(bus, device, NULL);
 	/* A look-up may still be at one of its regions. */
 	rcu_synchronize();
 	pci_msix_exit(device);
@@ -398,22 +342,24 @@ static struct pci_bus *bus_of(struct device *device)
 	return container_of(device, struct pci_bus, device);
 }
 
+void pci_function_reset_locked(struct pci_device *device)
+{
+	memcpy(device->config, device->power_on, sizeof(device->power_on));
+	device->intx_level = false;
+	if (device->ops && device->ops->reset_locked)
+		device->ops->reset_locked(device);
+	pci_bars_update_locked(device);
+	if (device->msix.count)
+		pci_msix_reset_locked(device);
+}
+
 static void bus_reset(struct device *base)
 {
 	struct pci_bus *bus = bus_of(base);
 
 	pthread_mutex_lock(&bus->lock);
-	for (unsigned int i = 0; i < PCI_DEVFNS; i++) {
-		struct pci_device *device = bus->functions[i];
-
-		if (!device)
-			continue;
-		memcpy(device->config, device->power_on, sizeof(device->power_on));
-		device->intx_level = false;
-		bars_update_locked(device);
-		if (device->msix.count)
-			pci_msix_reset_locked(device);
-	}
+	for (struct pci_device *at = function_next(bus, NULL); at; at = function_next(bus, at))
+		pci_function_reset_locked(at);
 	for (unsigned int line = 0; line < PCI_INTX_LINES; line++)
 		intx_update_locked(bus, line);
 	pthread_mutex_unlock(&bus->lock);
@@ -437,12 +383,10 @@ static void bus_save(struct device *base, struct state_writer *writer)
 
 	state_save(writer, &bus_table, bus);
 	pthread_mutex_lock(&bus->lock);
-	for (unsigned int i = 0; i < PCI_DEVFNS; i++) {
-		if (!bus->functions[i])
-			continue;
-		state_save(writer, &function_table, bus->functions[i]);
-		if (bus->functions[i]->msix.count)
-			pci_msix_save_locked(bus->functions[i], writer);
+	for (struct pci_device *at = function_next(bus, NULL); at; at = function_next(bus, at)) {
+		state_save(writer, &function_table, at);
+		if (at->msix.count)
+			pci_msix_save_locked(at, writer);
 	}
 	pthread_mutex_unlock(&bus->lock);
 }
@@ -455,6 +399,8 @@ static int function_check(const struct pci_device *loaded, const struct pci_devi
 
 		if (i == PCI_STATUS)
 			fixed &= (uint8_t)~PCI_STATUS_INTERRUPT;
+		if (i >= device->live && i - device->live < device->live_size)
+			continue;
 		if ((loaded->config[i] ^ device->config[i]) & fixed)
 			return log_error(EINVAL, "saved state: PCI %s: config byte 0x%x is 0x%02x, which this build can't have",
 					 device->name, i, loaded->config[i]);
@@ -476,7 +422,9 @@ static int function_load_locked(struct pci_device *device, struct state_reader *
 	if (!result) {
 		memcpy(device->config, loaded->config, sizeof(device->config));
 		device->intx_level = loaded->intx_level;
-		bars_update_locked(device);
+		if (device->ops && device->ops->loaded_locked)
+			device->ops->loaded_locked(device);
+		pci_bars_update_locked(device);
 		if (device->msix.count)
 			result = pci_msix_load_locked(device, reader);
 	}
@@ -490,9 +438,8 @@ static int bus_load(struct device *base, struct state_reader *reader)
 	int result = state_load(reader, &bus_table, bus);
 
 	pthread_mutex_lock(&bus->lock);
-	for (unsigned int i = 0; i < PCI_DEVFNS && !result; i++)
-		if (bus->functions[i])
-			result = function_load_locked(bus->functions[i], reader);
+	for (struct pci_device *at = function_next(bus, NULL); at && !result; at = function_next(bus, at))
+		result = function_load_locked(at, reader);
 	for (unsigned int line = 0; line < PCI_INTX_LINES; line++)
 		intx_update_locked(bus, line);
 	pthread_mutex_unlock(&bus->lock);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Between hw/pci.c, hw/pci-msix.c and hw/pci-host.c. */
+/* Between hw/pci.c, hw/pci-bars.c, hw/pci-msix.c, hw/pci-host.c and hw/pci-port.c. */
 #ifndef HW_PCI_H
 #define HW_PCI_H
 
@@ -35,6 +35,20 @@ struct pci_bus {
 	struct coalesced address_writes;
 	struct pci_device bridge;
 };
+
+/** pci_config_load(), pci_config_store() - little-endian bytes of a config space */
+uint64_t pci_config_load(const uint8_t *at, unsigned int size);
+void pci_config_store(uint8_t *at, unsigned int size, uint64_t value);
+
+/** pci_requester_id() - bus, device and function as its messages carry them; the bus is what the guest calls it */
+uint16_t pci_requester_id(const struct pci_device *device);
+/** pci_bars_place() - the BARs' registers, before the device is on the bus; pci_bars_update_locked() - where they are seen */
+int __must_check pci_bars_place(struct pci_bus *bus, struct pci_device *device);
+void pci_bars_update_locked(struct pci_device *device);
+/** pci_function_reset_locked() - one function as at power-on; what is behind a bridge stays as it is */
+void pci_function_reset_locked(struct pci_device *device);
+/** pci_intx_set_locked() - as pci_intx_set() */
+void pci_intx_set_locked(struct pci_device *device, bool level);
 
 /** pci_msix_init() - capability, BAR region and messages of @vectors vectors; pci_msix_exit() undoes it */
 int __must_check pci_msix_init(struct pci_device *device, unsigned int vectors, unsigned int bar);

@@ -23,6 +23,8 @@
 #define OP_METHOD	0x14
 #define OP_DUAL_NAME	0x2e
 #define OP_EXTENDED	0x5b
+#define OP_IF		0xa0
+#define OP_ELSE		0xa1
 #define OP_DEVICE	0x82
 #define OP_NOTIFY	0x86
 
@@ -149,14 +151,26 @@ size_t aml_device_begin(struct aml *aml, const char *name)
 	return mark;
 }
 
-size_t aml_method_begin(struct aml *aml, const char *name)
+size_t aml_if_begin(struct aml *aml)
+{
+	aml_byte(aml, OP_IF);
+	return aml_begin(aml);
+}
+
+size_t aml_else_begin(struct aml *aml)
+{
+	aml_byte(aml, OP_ELSE);
+	return aml_begin(aml);
+}
+
+size_t aml_method_begin(struct aml *aml, const char *name, uint8_t arguments)
 {
 	size_t mark;
 
 	aml_byte(aml, OP_METHOD);
 	mark = aml_begin(aml);
 	aml_name(aml, name);
-	aml_byte(aml, 0);
+	aml_byte(aml, arguments);
 	return mark;
 }
 

@@ -28,8 +28,11 @@ void aml_eisaid(struct aml *aml, const char *id);
 
 size_t aml_scope_begin(struct aml *aml, const char *name);
 size_t aml_device_begin(struct aml *aml, const char *name);
-/** aml_method_begin() - without arguments; its terms follow, then aml_end() */
-size_t aml_method_begin(struct aml *aml, const char *name);
+/** aml_method_begin() - of @arguments; its terms follow, then aml_end() */
+size_t aml_method_begin(struct aml *aml, const char *name, uint8_t arguments);
+/** aml_if_begin() - the condition follows, then the terms; aml_else_begin() - right behind such an aml_end() */
+size_t aml_if_begin(struct aml *aml);
+size_t aml_else_begin(struct aml *aml);
 /** aml_notify() - Notify (@name, @value) */
 void aml_notify(struct aml *aml, const char *name, uint8_t value);
 /** aml_package_begin() - of exactly @count elements */

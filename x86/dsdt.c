@@ -9,7 +9,7 @@
 #include "kvm/acpi-power.h"
 #include "kvm/arch.h"
 #include "kvm/device.h"
-#include "kvm/pci.h"
+#include "kvm/pci-port.h"
 #include "kvm/x86.h"
 #include "x86/acpi.h"
 
@@ -62,6 +62,68 @@ static void dsdt_pci_routes(const struct platform_layout *layout, struct aml *am
 	aml_end(aml, routes);
 }
 
+/*
+ * _OSC: slots are the kernel's own to work, and so are PCI Express capabilities, which it has to have for that; no more is
+ * given (PCI Firmware 3.2, 4.5). Arg0 says whom it asks, Arg3 holds words of status, of what it can do and of what it wants.
+ */
+#define OSC_UNKNOWN	0x04
+#define OSC_MASKED	0x10
+#define OSC_GRANTED	0x11
+
+static void dsdt_osc_status(struct aml *aml, uint8_t bit)
+{
+	aml_byte(aml, 0x7d);			/* Or (CDW1, bit, CDW1) */
+	aml_name(aml, "CDW1");
+	aml_integer(aml, bit);
+	aml_name(aml, "CDW1");
+}
+
+/* CreateDWordField (Arg3, @offset, @name) */
+static void dsdt_osc_word(struct aml *aml, uint8_t offset, const char *name)
+{
+	aml_byte(aml, 0x8a);
+	aml_byte(aml, 0x6b);
+	aml_integer(aml, offset);
+	aml_name(aml, name);
+}
+
+static void dsdt_osc_grant(struct aml *aml)
+{
+	size_t block;
+
+	dsdt_osc_word(aml, 8, "CDW3");
+	aml_byte(aml, 0x7b);			/* And (CDW3, granted, Local0) */
+	aml_name(aml, "CDW3");
+	aml_integer(aml, OSC_GRANTED);
+	aml_byte(aml, 0x60);
+	block = aml_if_begin(aml);		/* LNot (LEqual (Local0, CDW3)) */
+	aml_bytes(aml, "\x92\x93\x60", 3);
+	aml_name(aml, "CDW3");
+	dsdt_osc_status(aml, OSC_MASKED);
+	aml_end(aml, block);
+	aml_bytes(aml, "\x70\x60", 2);		/* Store (Local0, CDW3) */
+	aml_name(aml, "CDW3");
+}
+
+static void dsdt_osc(struct aml *aml)
+{
+	/* LEqual (Arg0, ToUUID ("33DB4D5B-1FF7-401C-9657-7441C03DD766")) */
+	static const uint8_t is_pci[] = { 0x93, 0x68, 0x11, 19, 0x0a, 16, 0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40,
+					  0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66 };
+	size_t method = aml_method_begin(aml, "_OSC", 4), block;
+
+	dsdt_osc_word(aml, 0, "CDW1");
+	block = aml_if_begin(aml);
+	aml_bytes(aml, is_pci, sizeof(is_pci));
+	dsdt_osc_grant(aml);
+	aml_end(aml, block);
+	block = aml_else_begin(aml);
+	dsdt_osc_status(aml, OSC_UNKNOWN);
+	aml_end(aml, block);
+	aml_bytes(aml, "\xa4\x6b", 2);		/* Return (Arg3) */
+	aml_end(aml, method);
+}
+
 static void dsdt_pci(struct kvm *kvm, struct aml *aml)
 {
 	const struct platform_layout *layout = arch_platform(kvm);
@@ -82,6 +144,8 @@ static void dsdt_pci(struct kvm *kvm, struct aml *aml)
 		aml_memory_window(aml, layout->pci_mmio64_base, layout->pci_mmio64_size);
 	aml_resources_end(aml, resources);
 	dsdt_pci_routes(layout, aml);
+	if (pci_ports_count(kvm))
+		dsdt_osc(aml);
 	aml_end(aml, device);
 
 	/* The ECAM window belongs to the board, or kernels don't trust MCFG. */
@@ -148,7 +212,7 @@ static void dsdt_events(struct aml *aml)
 	char name[5];
 
 	snprintf(name, sizeof(name), "_E%02X", ACPI_GPE_VMGENID);
-	method = aml_method_begin(aml, name);
+	method = aml_method_begin(aml, name, 0);
 	aml_notify(aml, "\\_SB_VGEN", 0x80);
 	aml_end(aml, method);
 	aml_end(aml, scope);

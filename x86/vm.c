@@ -141,6 +141,8 @@ static const struct platform_layout fixed_layout = {
 static void vm_lay_out(const struct kvm *kvm, struct x86_vm *vm)
 {
 	vm->layout = fixed_layout;
+	/* a bus behind each, and no more: each costs exits when it is looked for */
+	vm->layout.pci_ecam_size += config_uint(kvm->config, "root-ports") * MIB(1);
 	layout_mmio64(kvm, cpuid_physical_bits(vm->host_cpuid), &vm->layout);
 }
 

@@ -62,7 +62,8 @@ struct irq_message {
 	uint32_t gsi;
 	uint64_t address;
 	uint32_t data;
-	uint32_t device_id;	/* arm64 ITS: the PCI requester ID */
+	uint32_t device_id;	/* arm64 ITS: the PCI requester ID; may change between calls of irq_message_route() */
+	uint32_t routed_id;	/* what it was then */
 	bool has_gsi;		/* a GSI and its route are reserved */
 	bool routed;		/* and the irqfd is in place */
 };

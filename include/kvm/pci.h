@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * PCI: functions on a root bus behind conf1 ports and ECAM (PCI Local Bus 3.0, PCI Express Base 5.0).
+ * PCI: functions on a root bus and behind its root ports, by conf1 ports and ECAM (PCI Local Bus 3.0, PCI Express Base 5.0).
  *
  * A device fills its identity, BARs and capabilities before pci_device_add(); from then on the core owns
  * config space: BAR sizing, COMMAND decode, capability write masks bit for bit, INTx, MSI-X with its table
@@ -57,6 +57,15 @@ struct pci_device_ops {
 	void (*config_write)(struct pci_device *device, unsigned int offset, unsigned int size);
 	/** @msix_changed: vector @vector was masked or unmasked or rewritten (irqfd users); NULL: nobody cares */
 	void (*msix_changed)(struct pci_device *device, unsigned int vector);
+	/**
+	 * @written_locked: as config_write, with what was written, for registers where 1 clears; @reset_locked: config
+	 * space is as at power-on again; @loaded_locked: it is what was saved, whose @live bytes nobody has looked at yet;
+	 * @behind_locked: a bridge's: something came or went behind it. With the bus lock held. NULL: nothing
+	 */
+	void (*written_locked)(struct pci_device *device, unsigned int offset, uint32_t value, unsigned int size);
+	void (*reset_locked)(struct pci_device *device);
+	void (*loaded_locked)(struct pci_device *device);
+	void (*behind_locked)(struct pci_device *device);
 };
 
 struct pci_device {
@@ -66,6 +75,9 @@ struct pci_device {
 	uint32_t class_code;		/* 24 bits: class, subclass, programming interface */
 	uint8_t revision;
 	bool intx;			/* has an INTx pin (INTA) */
+	bool is_bridge;			/* a header of type 1, with two BARs at most */
+	uint8_t live, live_size;	/* bytes of config space that @ops change and a guest can't write */
+	struct pci_device *bridge;	/* the bridge that it is behind, as its device 0; NULL: it is on the root bus */
 	struct pci_bar bars[PCI_BARS];
 	struct pci_msix msix;
 
@@ -77,10 +89,18 @@ struct pci_device {
 	uint8_t power_on[256];		/* config space after pci_device_add() */
 	uint8_t capability_end;
 	bool intx_level;
+	struct pci_device *behind;	/* a bridge's */
+	bool link_up;			/* a bridge's, set by @ops under the bus lock: what is behind it answers */
 };
 
 /** pci_bus() - the VM's root bus, NULL without PCI */
 struct pci_bus *pci_bus(struct kvm *kvm);
+
+/**
+ * pci_add_express() - the PCI Express capability of a function of @type (PCI_EXP_TYPE_), before pci_device_add()
+ * Returns its offset, or -ENOSPC.
+ */
+int __must_check pci_add_express(struct pci_device *device, unsigned int type);
 
 /**
  * pci_add_capability() - reserves @size bytes (header included) in config space, before pci_device_add()
@@ -93,7 +113,8 @@ int __must_check pci_add_capability(struct pci_device *device, uint8_t id, uint8
  * @devfn: slot and function, or -1 for the next free slot (slot order is the order of calls)
  * @msix_vectors: 0 for none; the core makes the capability and BAR @msix_bar
  *
- * BARs get an address at once, as firmware would give them, and COMMAND is 0 until the guest enables decode.
+ * BARs get an address at once, as firmware would give them, and COMMAND is 0 until the guest enables decode. Behind a
+ * bridge they are 0, as of any device that nobody has seen yet, and only what its windows pass on is decoded.
  * The bus resets, saves and loads the functions' config space, BARs and MSI-X; the caller does so for what is
  * its own. Returns 0, -ENOSPC without a free slot or room in a window, or what the host said.
  */
@@ -125,7 +146,7 @@ uint32_t pci_config_read(struct pci_bus *bus, unsigned int bus_number, unsigned 
 void pci_config_write(struct pci_bus *bus, unsigned int bus_number, unsigned int devfn, unsigned int offset,
 		      uint32_t value, unsigned int size);
 
-/** pci_for_each() - functions in devfn order (firmware tables: DSDT, FDT) */
+/** pci_for_each() - the root bus's functions in devfn order (firmware tables: DSDT, FDT) */
 void pci_for_each(struct pci_bus *bus, void (*each)(struct pci_device *device, void *opaque), void *opaque);
 
 #endif
