@@ -31,6 +31,7 @@ static void make_task(struct guest_task *task, struct guest_user *user, char **s
 	}
 	task->words = words;
 	task->cwd_below = guest_root_below(root);
+	task->cwd = guest_root_cwd(root);
 	task->tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 	task->stderr_apart = !task->tty || !isatty(STDERR_FILENO);
 	if (task->tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0) {

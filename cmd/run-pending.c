@@ -5,7 +5,6 @@
  */
 #include "kvm/option.h"
 
-#define DAY	"the kernel developer's day issue"
 #define DISPLAY	"displays come later"
 #define DEVICES	"device assignment comes later"
 #define BIOS	"firmware and flash come later"
@@ -26,7 +25,5 @@ static const struct option_def pending_options[] = {
 	{ .name = "flash", .letter = 'F', .type = OPTION_STRING, .argument = "FILE",
 	  .help = "CFI flash image",
 	  .pending = BIOS },
-	{ .name = "sandbox", .type = OPTION_STRING, .argument = "SCRIPT",
-	  .help = "Run a script in the guest", .pending = DAY },
 };
 RUN_OPTIONS(pending_options_group, "Not built yet", pending_options);

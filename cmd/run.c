@@ -19,6 +19,7 @@
 #include <sys/sysinfo.h>
 #include <sys/vfs.h>
 
+#include "guest/plan.h"
 #include "kvm/arch.h"
 #include "kvm/boot.h"
 #include "kvm/command.h"
@@ -375,7 +376,7 @@ static void list_init(const struct init_item *item, void *opaque)
 /* @words: the command that stands behind `--`; NULL: there was none, and the VM is its own man, or its init's */
 static int run_with(struct config *config, char **words, struct restore *restore)
 {
-	bool ours = words || (!restore && config_flag(config, "systemd"));
+	bool ours = words || (!restore && (config_flag(config, "systemd") || config_given(config, "sandbox")));
 	struct guest_command *command = NULL;
 	struct kvm *kvm;
 	uint64_t started_ns = event_now_ns();
@@ -419,9 +420,34 @@ static int run_restored(struct config *config, char **words)
 	return status;
 }
 
+/* kvmtool's -d NAME, a root that `lkvm setup` made: the guest may write to it, and is in a shell there if no command is named */
+static int take_named_root(struct config *config, char ***words, char **none)
+{
+	for (size_t i = 0; i < config_count(config, "disk"); i++) {
+		const char *name = config_item(config, "disk", i);
+		int result;
+
+		if (!guest_root_named(name))
+			continue;
+		if (config_given(config, "root"))
+			return log_error(EUSAGE, "option --disk: '%s' is a root, and one is enough (--root said another)", name);
+		result = config_set(config, "root", name);
+		if (!result)
+			result = config_set(config, "root-rw", "true");
+		config_drop_item(config, "disk", i);
+		if (!*words && !config_given(config, "sandbox") && !config_flag(config, "systemd"))
+			*words = none;
+		return result;
+	}
+	return 0;
+}
+
 int run_machine(struct config *config, int operands, char **argv, char **words)
 {
-	if (take_operands(config, operands, argv) < 0 || check_name(config_string(config, "name")) < 0)
+	char *none[] = { NULL };
+
+	if (take_operands(config, operands, argv) < 0 || check_name(config_string(config, "name")) < 0 ||
+	    take_named_root(config, &words, none) < 0)
 		return LKVM_STATUS_USAGE;
 	if (config_given(config, "restore"))
 		return run_restored(config, words);

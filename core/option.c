@@ -404,6 +404,15 @@ int config_change_item(struct config *config, const char *name, size_t index, co
 	return 0;
 }
 
+void config_drop_item(struct config *config, const char *name, size_t index)
+{
+	struct config_value *value = config_find(config, name, strlen(name));
+
+	free(value->items[index]);
+	value->count--;
+	memmove(&value->items[index], &value->items[index + 1], (value->count - index) * sizeof(*value->items));
+}
+
 static const char *number_text(const struct config_value *value, char *buffer, size_t length)
 {
 	const char *unit = value->def->type == OPTION_SIZE ? "B" : "";

@@ -31,18 +31,24 @@ static char *folder_if_there(const char *root, const char *release)
 	return NULL;
 }
 
+/* TREE/arch/ARCH/boot/bzImage */
+static char *find_tree(const char *kernel)
+{
+	const char *arch = strstr(kernel, "arch/");
+
+	if (!arch)
+		return NULL;
+	return arch == kernel ? strdup(".") : strndup(kernel, (size_t)(arch - kernel) - 1);
+}
+
 /* A build tree says its release in a file, and `make modules_install INSTALL_MOD_PATH=.` may have been run there. */
 static char *find_by_tree(const char *kernel)
 {
-	const char *arch = strstr(kernel, "arch/");
-	_cleanup_free_ char *tree = NULL;
+	_cleanup_free_ char *tree = find_tree(kernel);
 	_cleanup_free_ char *path = NULL;
 	char release[256], *found = NULL;
 	FILE *file;
 
-	if (!arch)
-		return NULL;
-	tree = arch == kernel ? strdup(".") : strndup(kernel, (size_t)(arch - kernel) - 1);
 	if (!tree || asprintf(&path, "%s/include/config/kernel.release", tree) < 0)
 		return NULL;
 	file = fopen(path, "re");
@@ -78,6 +84,37 @@ char *modules_find(const char *kernel)
 		return found ? found : folder_if_there("", name + 8);
 	}
 	return find_by_tree(kernel);
+}
+
+/* ---- what there is ---- */
+
+static bool file_has(const char *folder, const char *name, const char *text)
+{
+	_cleanup_free_ char *path = NULL, *line = NULL;
+	bool has = false;
+	size_t room = 0;
+	FILE *file;
+
+	if (asprintf(&path, "%s/%s", folder, name) < 0)
+		return false;
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	while (!has && getline(&line, &room, file) > 0)
+		has = strstr(line, text) != NULL;
+	fclose(file);
+	return has;
+}
+
+bool modules_want_virtiofs(const char *folder, const char *kernel)
+{
+	_cleanup_free_ char *tree = !folder && kernel ? find_tree(kernel) : NULL;
+
+	if (tree)
+		return file_has(tree, ".config", "CONFIG_VIRTIO_FS=y") && !file_has(tree, ".config", "CONFIG_9P_FS=y");
+	if (!folder || file_has(folder, "modules.builtin", "/9p.ko") || file_has(folder, "modules.dep", "/9p.ko"))
+		return false;
+	return file_has(folder, "modules.dep", "/virtiofs.ko") || file_has(folder, "modules.builtin", "/virtiofs.ko");
 }
 
 /* ---- which, in order ---- */

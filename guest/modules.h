@@ -22,4 +22,7 @@ struct modules {
 int __must_check modules_resolve(struct modules *modules, const char *folder, const char *const *wanted);
 void modules_free(struct modules *modules);
 
+/** modules_want_virtiofs() - whether the kernel has no 9p, but virtio-fs, as @folder (NULL: none) or its build's .config tells */
+bool modules_want_virtiofs(const char *folder, const char *kernel);
+
 #endif

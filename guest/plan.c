@@ -13,7 +13,7 @@
 
 /* ---- shares ---- */
 
-static int add_share(struct config *config, const char *option, const char *folder, const char *tag, const char *rest)
+static int add_share(struct config *config, bool virtiofs, const char *option, const char *folder, const char *tag, const char *rest)
 {
 	_cleanup_free_ char *text = NULL;
 
@@ -21,7 +21,7 @@ static int add_share(struct config *config, const char *option, const char *fold
 		return log_error(EUSAGE, "option --%s: '%s': a comma can't be in it", option, folder);
 	if (asprintf(&text, "%s,%s%s", folder, tag, rest) < 0)
 		return log_errno(ENOMEM, "--");
-	return config_set(config, "9p", text);
+	return config_set(config, virtiofs ? "fs" : "9p", text);
 }
 
 static bool is_folder(const char *path)
@@ -40,17 +40,36 @@ static bool root_has(const char *root, const char *path)
 	return asprintf(&full, "%s%s", root, path) > 0 && lstat(full, &status) == 0;
 }
 
-char *guest_root_find(const char *name)
+/* The folder of a root that `lkvm setup` made, or NULL */
+static char *find_made(const char *name)
 {
 	_cleanup_free_ char *made = NULL;
 	const char *home = getenv("HOME");
-	char *path = is_folder(name) ? realpath(name, NULL) : NULL;
 
-	if (!path && home && !strchr(name, '/') && asprintf(&made, "%s/" GUEST_ROOTS "/%s", home, name) > 0 && is_folder(made))
-		path = realpath(made, NULL);
+	if (!home || !*name || *name == '.' || strchr(name, '/') || asprintf(&made, "%s/" GUEST_ROOTS "/%s", home, name) < 0)
+		return NULL;
+	return is_folder(made) ? realpath(made, NULL) : NULL;
+}
+
+bool guest_root_named(const char *name)
+{
+	_cleanup_free_ char *made = access(name, F_OK) < 0 ? find_made(name) : NULL;
+
+	return made != NULL;
+}
+
+char *guest_root_find(const char *name)
+{
+	char *path = access(name, F_OK) == 0 ? realpath(name, NULL) : find_made(name);
+
 	if (!path)
-		log_error(ENOENT, "option --root: '%s': no such folder, nor a root that `lkvm setup` made", name);
+		log_error(ENOENT, "option --root: '%s': no such folder or image, nor a root that `lkvm setup` made", name);
 	return path;
+}
+
+const char *guest_root_cwd(const char *root)
+{
+	return is_folder(root) ? NULL : "/";
 }
 
 static int add_mount(struct guest_plan *plan, const char *option, const char *folder, enum guest_mount_kind kind)
@@ -111,15 +130,31 @@ static int find_mounts(struct guest_plan *plan, const struct config *config)
 	return result ? result : add_mounts(plan, config, "overlay", GUEST_MOUNT_LAYERED);
 }
 
-static int plan_shares(struct guest_plan *plan, struct config *config)
+static int plan_root(struct guest_plan *plan, struct config *config)
 {
 	const char *root = config_string(config, "root");
-	int result;
+	bool writable = config_flag(config, "root-rw");
+	_cleanup_free_ char *disk = NULL;
 
+	if (writable && !root)
+		return log_error(EUSAGE, "option --root-rw: for which root? (say --root; --rw shares folders of the host's)");
 	plan->root = root ? guest_root_find(root) : strdup("/");
 	if (!plan->root)
 		return -ENOENT;
-	result = add_share(config, "root", plan->root, GUEST_ROOT_TAG, ",ro");
+	plan->image = !is_folder(plan->root);
+	if (!plan->image)
+		return add_share(config, plan->virtiofs, "root", plan->root, GUEST_ROOT_TAG, writable ? "" : ",ro");
+	if (strchr(plan->root, ','))
+		return log_error(EUSAGE, "option --root: '%s': a comma can't be in it", plan->root);
+	if (asprintf(&disk, "%s,serial=" GUEST_ROOT_SERIAL "%s", plan->root, writable ? "" : ",snapshot=on") < 0)
+		return log_errno(ENOMEM, "--");
+	return config_set(config, "disk", disk);
+}
+
+static int plan_shares(struct guest_plan *plan, struct config *config)
+{
+	int result = plan_root(plan, config);
+
 	if (!result)
 		result = find_mounts(plan, config);
 	qsort(plan->mounts, plan->mount_count, sizeof(plan->mounts[0]), compare_mounts);
@@ -128,8 +163,8 @@ static int plan_shares(struct guest_plan *plan, struct config *config)
 		char tag[32];
 
 		guest_mount_tag(tag, i);
-		result = mount->kind == GUEST_MOUNT_WRITABLE ? add_share(config, "rw", mount->folder, tag, "")
-							     : add_share(config, "overlay", mount->folder, tag, ",ro");
+		result = mount->kind == GUEST_MOUNT_WRITABLE ? add_share(config, plan->virtiofs, "rw", mount->folder, tag, "")
+							     : add_share(config, plan->virtiofs, "overlay", mount->folder, tag, ",ro");
 	}
 	return result;
 }
@@ -150,7 +185,10 @@ static int plan_kernel(struct guest_plan *plan, struct config *config)
 		plan->modules = strdup(folder);
 	else if (config_string(config, "kernel"))
 		plan->modules = modules_find(config_string(config, "kernel"));
-	return folder && !plan->modules ? log_errno(ENOMEM, "--") : 0;
+	if (folder && !plan->modules)
+		return log_errno(ENOMEM, "--");
+	plan->virtiofs = modules_want_virtiofs(plan->modules, config_string(config, "kernel"));
+	return 0;
 }
 
 /* ---- the command ---- */
@@ -175,7 +213,7 @@ static bool root_has_systemd(const char *root)
 
 static int check_init(const struct guest_plan *plan)
 {
-	if (!plan->systemd)
+	if (!plan->systemd || plan->image)
 		return 0;
 	if (!root_has(plan->root, "/sbin/init"))
 		return log_error(ENOENT, "option --systemd: '%s' has no /sbin/init", plan->root);
@@ -188,8 +226,10 @@ static int plan_image(struct guest_plan *plan, const struct config *config, char
 {
 	struct guest_setup setup = {
 		.name = config_string(config, "name"), .modules = plan->modules, .mounts = plan->mounts, .mount_count = plan->mount_count,
-		.init = plan->systemd ? "/sbin/init" : NULL,
-		.task = { .user = &plan->user, .words = words, .cwd_below = guest_root_below(plan->root), .tty = plan->tty,
+		.init = plan->systemd ? "/sbin/init" : NULL, .script = plan->script, .virtiofs = plan->virtiofs, .image = plan->image,
+		.root_writable = config_flag(config, "root-rw"),
+		.task = { .user = &plan->user, .words = words, .cwd_below = guest_root_below(plan->root),
+			  .cwd = guest_root_cwd(plan->root), .tty = plan->tty,
 			  .stderr_apart = plan->stderr_apart, .heartbeat = config_uint(config, "watchdog-timeout") != 0 },
 	};
 	struct winsize window;
@@ -204,17 +244,43 @@ static int plan_image(struct guest_plan *plan, const struct config *config, char
 	return plan->initrd < 0 ? plan->initrd : 0;
 }
 
+/* The script of --sandbox in front of its arguments */
+static int plan_script(struct guest_plan *plan, const struct config *config, char ***words)
+{
+	const char *script = config_string(config, "sandbox");
+	size_t count = 0;
+
+	if (!script)
+		return 0;
+	plan->script = realpath(script, NULL);
+	if (!plan->script)
+		return log_errno(errno, "option --sandbox: '%s'", script);
+	while (*words && (*words)[count])
+		count++;
+	plan->words = calloc(count + 2, sizeof(*plan->words));
+	if (!plan->words)
+		return log_errno(ENOMEM, "--");
+	plan->words[0] = (char *)GUEST_SCRIPT;
+	for (size_t i = 0; i < count; i++)
+		plan->words[i + 1] = (*words)[i];
+	*words = plan->words;
+	return 0;
+}
+
 int guest_plan_make(struct guest_plan *plan, struct config *config, char **words)
 {
 	const char *user = config_string(config, "user");
 	int result;
 
-	*plan = (struct guest_plan){ .initrd = -1, .systemd = config_flag(config, "systemd"), .login = !words };
+	*plan = (struct guest_plan){ .initrd = -1, .systemd = config_flag(config, "systemd") };
 	if (config_given(config, "initrd"))
 		return log_error(EUSAGE, "--: the command needs an initrd of lkvm's own (leave --initrd out)");
-	result = plan_shares(plan, config);
+	result = plan_script(plan, config, &words);
+	plan->login = !words;
 	if (!result)
 		result = plan_kernel(plan, config);
+	if (!result)
+		result = plan_shares(plan, config);
 	if (!result)
 		result = check_init(plan);
 	if (!result)
@@ -237,6 +303,8 @@ void guest_plan_free(struct guest_plan *plan)
 	for (size_t i = 0; i < plan->mount_count; i++)
 		free((char *)plan->mounts[i].path);
 	guest_user_free(&plan->user);
+	free(plan->script);
+	free(plan->words);
 	free(plan->modules);
 	free(plan->root);
 }
@@ -246,8 +314,10 @@ static const struct option_def plan_options[] = {
 	{ .name = "cwd-rw", .type = OPTION_FLAG, .help = "It may write to the current folder" },
 	{ .name = "overlay", .type = OPTION_LIST, .argument = "DIR",
 	  .help = "A folder of the host's that it may write to as it likes: what it writes is thrown away" },
-	{ .name = "root", .type = OPTION_STRING, .argument = "DIR",
-	  .help = "Another root than the host's own: a folder, or the name of one that lkvm setup made" },
+	{ .name = "root", .type = OPTION_STRING, .argument = "DIR|IMAGE",
+	  .help = "Another root than the host's own: a folder, the name of one that lkvm setup made, or a disk's image" },
+	{ .name = "root-rw", .type = OPTION_FLAG, .help = "What is written to that root is kept" },
+	{ .name = "sandbox", .type = OPTION_STRING, .argument = "SCRIPT", .help = "Run that file; what stands behind -- are its arguments" },
 	{ .name = "user", .type = OPTION_STRING, .argument = "USER", .help = "Run it as that user of the root's (default: who calls)" },
 	{ .name = "systemd", .type = OPTION_FLAG, .help = "Boot the root's own init, which runs the command, or a login on the console" },
 	{ .name = "modules", .type = OPTION_STRING, .argument = "DIR",

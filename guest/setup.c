@@ -17,9 +17,13 @@
 extern const char guest_init_start[];
 extern const uint64_t guest_init_size;
 
-/* What the way to the host's files and back may need; what isn't a module is built in, or is missed by init. */
-static const char *const wanted_modules[] = {
-	"virtio_pci", "virtio_mmio", "virtio_console", "9pnet_virtio", "9p", "overlay", NULL,
+/* What the way to the root and back may need; what isn't a module is built in, or is missed by init. */
+#define MODULES_ALWAYS	"virtio_pci", "virtio_mmio", "virtio_console", "overlay"
+static const char *const modules_9p[] = { MODULES_ALWAYS, "9pnet_virtio", "9p", NULL };
+static const char *const modules_virtiofs[] = { MODULES_ALWAYS, "virtiofs", NULL };
+/* Folders of the host's may be shared beside it. */
+static const char *const modules_image[] = {
+	MODULES_ALWAYS, "9pnet_virtio", "9p", "virtiofs", "virtio_blk", "crc32c_generic", "ext4", "xfs", "squashfs", "erofs", NULL,
 };
 
 /* Sockets and folders that live in the host's /run, and names of the host's terminal. */
@@ -104,7 +108,10 @@ static int record_task(FILE *file, const struct guest_task *task)
 	_cleanup_free_ char *cwd = getcwd(NULL, 0);
 	int result;
 
-	record(file, "cwd", "%s%s", task->cwd_below ? task->cwd_below : "", cwd ? cwd : "/");
+	if (task->cwd)
+		record(file, "cwd", "%s", task->cwd);
+	else
+		record(file, "cwd", "%s%s", task->cwd_below ? task->cwd_below : "", cwd ? cwd : "/");
 	record(file, "tty", "%d", task->tty);
 	record(file, "stderr", "%d", task->stderr_apart);
 	record(file, "heartbeat", "%d", task->heartbeat);
@@ -122,7 +129,12 @@ static int record_all(FILE *file, const struct guest_setup *setup, const struct 
 
 		record(file, "module", "/lkvm/%s", name ? name + 1 : modules->paths[i]);
 	}
-	record(file, "share", "%s", GUEST_ROOT_TAG);
+	record(file, "type", "%s", setup->virtiofs ? "virtiofs" : "9p");
+	if (setup->image)
+		record(file, "disk", "%s", GUEST_ROOT_SERIAL);
+	else
+		record(file, "share", "%s", GUEST_ROOT_TAG);
+	record(file, "writable", "%d", setup->root_writable);
 	for (size_t i = 0; i < setup->mount_count; i++) {
 		char tag[32];
 
@@ -199,7 +211,8 @@ static int add_modules(struct initramfs *image, const struct modules *modules)
 static int add_all(struct initramfs *image, const struct guest_setup *setup)
 {
 	struct modules modules = { .folder = NULL };
-	int result = setup->modules ? modules_resolve(&modules, setup->modules, wanted_modules) : 0;
+	const char *const *wanted = setup->image ? modules_image : setup->virtiofs ? modules_virtiofs : modules_9p;
+	int result = setup->modules ? modules_resolve(&modules, setup->modules, wanted) : 0;
 
 	initramfs_add(image, "dev", S_IFDIR | 0755, NULL, 0);
 	initramfs_add_device(image, "dev/console", 5, 1);
@@ -209,6 +222,11 @@ static int add_all(struct initramfs *image, const struct guest_setup *setup)
 		result = add_setup(image, setup, &modules);
 	if (!result)
 		result = add_modules(image, &modules);
+	if (!result && setup->script) {
+		result = initramfs_copy(image, "lkvm/script", setup->script);
+		if (result)
+			log_errno(result, "option --sandbox: '%s'", setup->script);
+	}
 	modules_free(&modules);
 	return result;
 }

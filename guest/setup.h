@@ -7,6 +7,9 @@
 #include "kvm/types.h"
 
 #define GUEST_ROOT_TAG		"lkvm.root"
+#define GUEST_ROOT_SERIAL	"lkvm-root"
+/* Where a script of --sandbox is in the guest */
+#define GUEST_SCRIPT		"/run/lkvm-sandbox"
 /* As guest/init has them. */
 #define GUEST_SETUP_MAX		((size_t)MIB(1) - 1)
 #define GUEST_WORDS_MAX		4096
@@ -16,6 +19,7 @@ struct guest_task {
 	const struct guest_user *user;
 	char **words;			/* NULL-terminated; NULL: none, which is for a guest that has its own init */
 	const char *cwd_below;		/* where in the guest the host's root is; NULL: it is the guest's own */
+	const char *cwd;		/* where it is, if not where its caller is */
 	bool tty, stderr_apart;
 	bool heartbeat;			/* it shall say once a second that it lives */
 	unsigned int rows, columns;	/* 0: not known */
@@ -37,6 +41,10 @@ struct guest_setup {
 	const struct guest_mount *mounts;	/* in the order in which they are mounted; that of the tags */
 	size_t mount_count;
 	const char *init;		/* that is to be PID 1, or NULL */
+	const char *script;		/* a file that the guest has as GUEST_SCRIPT, or NULL */
+	bool virtiofs;			/* shares are by virtio-fs */
+	bool image;			/* the root is a disk */
+	bool root_writable;		/* without a layer */
 	struct guest_task task;
 };
 

@@ -58,16 +58,16 @@ static void write_file(const char *path, int mode, const char *bytes, size_t len
 	sys_close(fd);
 }
 
-static void copy_program(int from)
+void copy_file(int from, const char *path, int mode)
 {
 	static char buffer[65536];
-	int to = create(SERVICE_PROGRAM, 0700);
+	int to = create(path, mode);
 	long n;
 
 	while ((n = sys(__NR_read, from, buffer, sizeof(buffer))) > 0)
-		write_bytes(to, SERVICE_PROGRAM, buffer, (size_t)n);
+		write_bytes(to, path, buffer, (size_t)n);
 	if (n < 0)
-		fail("can't read /init", "", n);
+		fail("can't read what becomes ", path, n);
 	sys_close(to);
 	sys_close(from);
 }
@@ -76,7 +76,7 @@ static void make_service(const struct setup *setup, int program)
 {
 	sys_mkdir(SERVICE_FOLDER);
 	sys(__NR_fchmodat, AT_FDCWD, SERVICE_FOLDER, 0700);
-	copy_program(program);
+	copy_file(program, SERVICE_PROGRAM, 0700);
 	write_file(SERVICE_SETUP, 0600, setup->text, setup->length);
 	sys_mkdir(WANTED);
 	write_file(UNIT, 0644, unit, sizeof(unit) - 1);

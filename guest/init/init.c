@@ -115,7 +115,7 @@ __attribute__((used, noreturn)) void init_main(void)
 {
 	struct setup setup;
 	const char *init;
-	int program;
+	int program, script;
 
 	if (sys(__NR_getpid) != 1)
 		serve();
@@ -123,11 +123,14 @@ __attribute__((used, noreturn)) void init_main(void)
 	setup = setup_read("/lkvm/setup");
 	load_modules(&setup);
 	program = sys_open("/init", O_RDONLY | O_CLOEXEC);
+	script = sys_open("/lkvm/script", O_RDONLY | O_CLOEXEC);
 	init = setup_get(&setup, "init");
 	/* What the host says once a port is open would be lost with us. */
 	if (!init)
 		control_open();
 	mount_root(&setup);
+	if (script >= 0)
+		copy_file(script, SCRIPT, 0755);
 	agent_start();
 	if (init)
 		become_init(&setup, init, program);

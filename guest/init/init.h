@@ -4,8 +4,11 @@
  *
  * /lkvm/setup, which the host wrote into the initramfs, says what to do: records "KEY VALUE", each ended by a NUL:
  *	module PATH		load it
- *	share TAG		the 9p share that becomes the root, read-only
- *	mount writable TAG PATH	a 9p share to mount over PATH, for writing
+ *	type 9p|virtiofs	what shares are mounted as
+ *	share TAG		the share that becomes the root, or
+ *	disk SERIAL		the disk that does
+ *	writable 0|1		without a layer: what is written there stays
+ *	mount writable TAG PATH	a share to mount over PATH, for writing
  *	mount layered TAG PATH	one that is only read, with a layer over it for what is written
  *	mount read TAG PATH	one that is only read
  *	hostname NAME
@@ -18,6 +21,7 @@
  *	heartbeat 0|1		the host wants to hear once a second that we live
  *	size ROWS COLUMNS	of the terminal
  *	env NAME=VALUE, arg WORD
+ * /lkvm/script, where there is one, becomes SCRIPT.
  *
  * Talk with the host goes over virtio-console ports. lkvm.control has lines, to the host:
  *	error TEXT		nothing will be run, and why
@@ -64,6 +68,9 @@ void mount_root(const struct setup *setup);
 __attribute__((noreturn)) void become_init(const struct setup *setup, const char *init, int program_fd);
 #define SERVICE_FOLDER	"/run/lkvm"
 #define SERVICE_SETUP	SERVICE_FOLDER "/setup"
+#define SCRIPT		"/run/lkvm-sandbox"
+/** copy_file() - what @from, which is closed, still has to read, as the new file @path */
+void copy_file(int from, const char *path, int mode);
 
 /* ports.c */
 /** port_find() - the port called @name, once the host is at its other end; -1 if that doesn't come */

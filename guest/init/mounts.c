@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Modules, and the root that the command sees: the host's files under a layer that is thrown away. */
+/* Modules, and the root that the command sees: the host's files, or a disk, under a layer that is thrown away. */
 #include "init.h"
 
 #include <asm/fcntl.h>
@@ -12,6 +12,8 @@
 #define EEXIST			17
 #define EBUSY			16
 #define ENODEV			19
+#define AT_SYMLINK_NOFOLLOW	0x100
+#define PARTITIONS_MAX		15	/* as many as virtio-blk has minor numbers for */
 
 /* What a guest can't do without, wherever the root comes from. */
 static void mount_kernel_files(void)
@@ -60,28 +62,123 @@ void load_modules(const struct setup *setup)
 		load_module(path);
 }
 
-/* ---- the root ---- */
+/* ---- shares ---- */
+
+static bool by_virtiofs;
 
 static void mount_share(const char *tag, const char *target, bool writable)
 {
-	int result = sys_mount(tag, target, "9p", (writable ? 0 : MS_RDONLY) | MS_NOATIME,
-			       writable ? "trans=virtio,version=9p2000.L,msize=512000,cache=mmap" :
-					  "trans=virtio,version=9p2000.L,msize=512000,cache=loose");
+	unsigned long flags = (writable ? 0 : MS_RDONLY) | MS_NOATIME;
+	int result = by_virtiofs ? sys_mount(tag, target, "virtiofs", flags, NULL) :
+				   sys_mount(tag, target, "9p", flags,
+					     writable ? "trans=virtio,version=9p2000.L,msize=512000,cache=mmap" :
+							"trans=virtio,version=9p2000.L,msize=512000,cache=loose");
 
 	if (result == -ENODEV)
-		fail("this kernel can't mount 9p: it wants CONFIG_9P_FS and CONFIG_NET_9P_VIRTIO", "", 0);
+		fail("this kernel can't mount 9p: it wants CONFIG_9P_FS and CONFIG_NET_9P_VIRTIO, or CONFIG_VIRTIO_FS", "", 0);
 	if (result < 0)
-		fail("9p can't be mounted over ", target, result);
+		fail("a share can't be mounted over ", target, result);
 }
 
-static void mount_overlay(const char *tag)
+/* ---- a root that is a disk ---- */
+
+static bool is_there(const char *path)
+{
+	struct statx status;
+
+	return sys(__NR_statx, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &status) >= 0;
+}
+
+/* By each file system that there is; what has no programs is no root. */
+static bool mount_device(const char *device, bool writable)
+{
+	static const char *const types[] = { "ext4", "xfs", "btrfs", "squashfs", "erofs", "f2fs", "iso9660" };
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		if (sys_mount(device, "/lower", types[i], (writable ? 0 : MS_RDONLY) | MS_NOATIME, NULL) < 0)
+			continue;
+		if (is_there("/lower/bin") || is_there("/lower/usr") || is_there("/lower/sbin"))
+			return true;
+		sys(__NR_umount2, "/lower", 0);
+	}
+	return false;
+}
+
+/* The whole disk, or the first of its partitions that is a root */
+static bool mount_partitions(const char *disk, bool writable)
+{
+	struct line device = { .length = 0 };
+	size_t length;
+
+	line_add(&device, "/dev/");
+	line_add(&device, disk);
+	length = device.length;
+	if (mount_device(device.text, writable))
+		return true;
+	for (uint64_t partition = 1; partition <= PARTITIONS_MAX; partition++) {
+		device.length = length;
+		line_add_number(&device, partition);
+		if (is_there(device.text) && mount_device(device.text, writable))
+			return true;
+	}
+	return false;
+}
+
+static bool disk_is(const char *disk, const char *serial)
+{
+	struct line path = { .length = 0 };
+	char found[32];
+	long n;
+	int fd;
+
+	line_add(&path, "/sys/block/");
+	line_add(&path, disk);
+	line_add(&path, "/serial");
+	fd = sys_open(path.text, O_RDONLY);
+	n = fd < 0 ? fd : sys(__NR_read, fd, found, sizeof(found) - 1);
+	sys_close(fd);
+	if (n <= 0)
+		return false;
+	found[found[n - 1] == '\n' ? n - 1 : n] = '\0';
+	return text_equal(found, serial);
+}
+
+static void mount_disk(const char *serial, bool writable)
+{
+	char disk[] = "vda";
+
+	for (; disk[2] <= 'z'; disk[2]++) {
+		if (!disk_is(disk, serial))
+			continue;
+		if (mount_partitions(disk, writable))
+			return;
+		fail("the image has no root that this kernel can mount: tried are ext4, xfs, btrfs, squashfs, erofs, f2fs and iso9660", "", 0);
+	}
+	fail("this kernel found no disk: it wants CONFIG_VIRTIO_BLK", "", 0);
+}
+
+/* ---- the root ---- */
+
+static void mount_lower(const struct setup *setup, const char *target, bool writable)
+{
+	const char *disk = setup_get(setup, "disk"), *share = setup_get(setup, "share");
+
+	if (!disk) {
+		mount_share(share ? share : "", target, writable);
+		return;
+	}
+	mount_disk(disk, writable);
+	/* It was mounted where there is a layer over it otherwise. */
+	if (!text_equal(target, "/lower") && sys_mount("/lower", target, NULL, MS_MOVE, NULL) < 0)
+		fail("the root can't be moved", "", 0);
+}
+
+static void mount_overlay(const struct setup *setup)
 {
 	int result;
 
-	sys_mkdir("/lower");
 	sys_mkdir("/layer");
-	sys_mkdir("/root");
-	mount_share(tag, "/lower", false);
+	mount_lower(setup, "/lower", false);
 	result = sys_mount("tmpfs", "/layer", "tmpfs", 0, "mode=755");
 	if (result < 0)
 		fail("this kernel can't mount tmpfs: it wants CONFIG_TMPFS", "", result);
@@ -190,11 +287,17 @@ static void loopback_up(void)
 
 void mount_root(const struct setup *setup)
 {
-	const char *share = setup_get(setup, "share"), *name = setup_get(setup, "hostname"), *value;
+	const char *type = setup_get(setup, "type"), *name = setup_get(setup, "hostname"), *value;
 	size_t at = 0;
 	int result;
 
-	mount_overlay(share ? share : "");
+	by_virtiofs = type && text_equal(type, "virtiofs");
+	sys_mkdir("/lower");
+	sys_mkdir("/root");
+	if (setup_flag(setup, "writable"))
+		mount_lower(setup, "/root", true);
+	else
+		mount_overlay(setup);
 	sys(__NR_chdir, "/root");
 	result = sys_mount(".", "/", NULL, MS_MOVE, NULL);
 	if (result < 0)

@@ -113,6 +113,8 @@ size_t config_count(const struct config *config, const char *name);		/* LIST */
 const char *config_item(const struct config *config, const char *name, size_t index);
 /** config_change_item() - item @index, which there is, is @text from now on: for what changes while a VM runs; or -ENOMEM */
 int __must_check config_change_item(struct config *config, const char *name, size_t index, const char *text);
+/** config_drop_item() - takes item @index, which there is, out of the list */
+void config_drop_item(struct config *config, const char *name, size_t index);
 
 /** config_each_given() - calls @each for every value that was given, as config_set() takes it: a list's one by one, in order */
 void config_each_given(const struct config *config, void (*each)(const struct option_def *def, const char *text, void *opaque),

@@ -16,4 +16,5 @@ where=$(tests/with-kvm --probe || true)
 	{ echo "SKIP command: $where, and no qemu-system-x86_64 (scripts/deps test)"; exit 77; }
 exec tests/with-kvm --timeout 1500 --mem 3072 --smp 1 ${LKVM_SLOW:+--env LKVM_SLOW} -- python3 tests/integration/command-cases "$(readlink -f ./lkvm)" \
 	"$(tests/kernels path x86_64 generic-bzImage)" "$(tests/kernels path x86_64 generic-modules)" \
-	"$(tests/kernels path x86_64 bzImage)" "$(tests/kernels path x86_64 modules)" "$@"
+	"$(tests/kernels path x86_64 bzImage)" "$(tests/kernels path x86_64 modules)" \
+	"$(tests/guest-disk x86_64)" "$@"

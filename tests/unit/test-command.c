@@ -177,6 +177,7 @@ START_TEST(wrong_command_lines_of_run_are_refused_before_anything_is_made)
 	usage("run --vnc", "option --vnc: not built yet (displays come later)");
 	usage("run -i x -- true", "--: the command needs an initrd of lkvm's own");
 	usage("run a b -- true", "b: one kernel is enough");
+	usage("run -k /dev/null --root-rw -- true", "option --root-rw: for which root?");
 }
 END_TEST
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "guest/modules.h"
+#include "guest/plan.h"
 #include "guest/setup.h"
 #include "kvm/option.h"
 #include "tests/unit/folder.h"
@@ -99,6 +100,34 @@ START_TEST(modules_are_found_beside_the_kernel)
 }
 END_TEST
 
+static const struct { const char *dep, *builtin, *config; bool virtiofs; } kernels[] = {
+	{ DEP, "", NULL, false },
+	{ DEP "kernel/fs/fuse/virtiofs.ko: kernel/fs/fuse/fuse.ko\n", "", NULL, false },
+	{ "kernel/fs/fuse/virtiofs.ko.xz: kernel/fs/fuse/fuse.ko.xz\n", "", NULL, true },
+	{ "kernel/fs/fuse/virtiofs.ko:\n", "kernel/fs/9p/9p.ko\n", NULL, false },
+	{ "", "kernel/fs/fuse/virtiofs.ko\n", NULL, true },
+	{ "", "", NULL, false },
+	/* a build without modules */
+	{ NULL, NULL, "CONFIG_9P_FS=y\nCONFIG_VIRTIO_FS=y\n", false },
+	{ NULL, NULL, "# CONFIG_9P_FS is not set\nCONFIG_VIRTIO_FS=y\n", true },
+	{ NULL, NULL, "# CONFIG_9P_FS is not set\n# CONFIG_VIRTIO_FS is not set\n", false },
+	{ NULL, NULL, NULL, false },
+};
+
+START_TEST(a_kernel_without_9p_may_have_virtiofs)
+{
+	if (kernels[_i].dep) {
+		make_file("modules.dep", kernels[_i].dep);
+		make_file("modules.builtin", kernels[_i].builtin);
+	}
+	if (kernels[_i].config)
+		make_file(".config", kernels[_i].config);
+	ck_assert_int_eq(modules_want_virtiofs(kernels[_i].dep ? "." : NULL, "arch/x86/boot/bzImage"), kernels[_i].virtiofs);
+	ck_assert(!modules_want_virtiofs(NULL, NULL));
+	ck_assert(!modules_want_virtiofs(NULL, "bzImage"));
+}
+END_TEST
+
 /* ---- the image ---- */
 
 /* The contents of @path in the cpio archive @image, by its header's fields; NULL if it isn't there. */
@@ -158,7 +187,7 @@ START_TEST(the_image_has_init_modules_and_setup)
 		.task = { .user = &user, .words = words, .rows = 3, .columns = 4 },
 	};
 	static const char *const records[] = {
-		"module /lkvm/virtio-pci.ko", "share lkvm.root", "mount writable lkvm.mount0 /data", "mount layered lkvm.mount1 /data/a b",
+		"module /lkvm/virtio-pci.ko", "type 9p", "share lkvm.root", "writable 0", "mount writable lkvm.mount0 /data", "mount layered lkvm.mount1 /data/a b",
 		"hostname vm", "tty 0", "stderr 0", "size 3 4", "arg printf", "arg a b\n", "arg ", "env LKVM_TEST=1",
 	};
 	size_t length, size;
@@ -204,6 +233,68 @@ START_TEST(a_guest_with_an_init_of_its_own_needs_no_command)
 	ck_assert(has_record(file, size, "init /sbin/init"));
 	ck_assert(!has_record(file, size, "tty 0"));
 	free(image);
+}
+END_TEST
+
+START_TEST(a_root_may_be_a_disk_and_the_command_a_script)
+{
+	char *words[] = { (char *)GUEST_SCRIPT, NULL };
+	struct guest_user user;
+	const struct guest_setup setup = {
+		.name = "vm", .modules = ".", .script = "script", .virtiofs = true, .image = true, .root_writable = true,
+		.task = { .user = &user, .words = words, .cwd = "/" },
+	};
+	static const char *const records[] = { "module /lkvm/ext4.ko", "type virtiofs", "disk lkvm-root", "writable 1", "cwd /",
+					       "arg /run/lkvm-sandbox" };
+	size_t length, size;
+	const char *file;
+	char *image;
+
+	ck_assert_int_eq(guest_user_caller(&user), 0);
+	make_file("modules.dep", "a/ext4.ko:\n");
+	make_file("a/ext4.ko", "the module");
+	make_file("script", "#!/bin/sh\n");
+	length = make_image(&setup, &image);
+	file = unpack(image, length, "lkvm/script", &size);
+	ck_assert_ptr_nonnull(file);
+	ck_assert_uint_eq(size, 10);
+	ck_assert_mem_eq(file, "#!/bin/sh\n", 10);
+	file = unpack(image, length, "lkvm/setup", &size);
+	ck_assert_ptr_nonnull(file);
+	for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)
+		ck_assert_msg(has_record(file, size, records[i]), "expected the record '%s', seen none", records[i]);
+	ck_assert(!has_record(file, size, "share lkvm.root"));
+	free(image);
+}
+END_TEST
+
+/* ---- roots ---- */
+
+START_TEST(roots_are_folders_images_and_names)
+{
+	char *path;
+
+	make_file(".lkvm/own/etc/lkvm-root", "own\n");
+	make_file(".lkvm/file", "");
+	make_file("image", "");
+	setenv("HOME", folder_path, 1);
+	ck_assert(guest_root_named("own"));
+	ck_assert(!guest_root_named("image") && !guest_root_named("file") && !guest_root_named("other"));
+	ck_assert(!guest_root_named("..") && !guest_root_named("") && !guest_root_named(".lkvm/own"));
+	path = guest_root_find("own");
+	ck_assert_ptr_nonnull(path);
+	ck_assert_ptr_null(guest_root_cwd(path));
+	ck_assert_str_eq(guest_root_below(path), "/host");
+	free(path);
+	/* What lies here goes before such a name. */
+	make_file("own", "");
+	ck_assert(!guest_root_named("own"));
+	path = guest_root_find("image");
+	ck_assert_ptr_nonnull(path);
+	ck_assert_str_eq(guest_root_cwd(path), "/");
+	ck_assert_ptr_null(guest_root_below(path));
+	free(path);
+	ck_assert_ptr_null(guest_root_find("nothing"));
 }
 END_TEST
 
@@ -320,6 +411,9 @@ static void add_tests(Suite *suite)
 	tcase_add_loop_test(tests, modules_are_found_beside_the_kernel, 0, sizeof(layouts) / sizeof(layouts[0]));
 	tcase_add_test(tests, the_image_has_init_modules_and_setup);
 	tcase_add_test(tests, a_guest_with_an_init_of_its_own_needs_no_command);
+	tcase_add_loop_test(tests, a_kernel_without_9p_may_have_virtiofs, 0, sizeof(kernels) / sizeof(kernels[0]));
+	tcase_add_test(tests, a_root_may_be_a_disk_and_the_command_a_script);
+	tcase_add_test(tests, roots_are_folders_images_and_names);
 	tcase_add_test(tests, too_much_is_refused);
 	tcase_add_loop_test(tests, a_user_is_found_by_name_and_by_number, 0, 2);
 	tcase_add_test(tests, a_number_that_nobody_has_will_do);

@@ -329,6 +329,24 @@ START_TEST(config_set_is_as_if_it_had_been_given)
 }
 END_TEST
 
+START_TEST(an_item_is_taken_out_of_a_list)
+{
+	ck_assert_int_eq(config_new(&config, &groups), 0);
+	for (const char *const *text = (const char *const[]){ "a", "b", "c", NULL }; *text; text++)
+		ck_assert_int_eq(config_set(config, "disk", *text), 0);
+
+	config_drop_item(config, "disk", 1);
+	ck_assert_uint_eq(config_count(config, "disk"), 2);
+	ck_assert_str_eq(config_item(config, "disk", 1), "c");
+	config_drop_item(config, "disk", 1);
+	config_drop_item(config, "disk", 0);
+	ck_assert_uint_eq(config_count(config, "disk"), 0);
+	ck_assert_int_eq(config_set(config, "disk", "d"), 0);
+
+	ck_assert_str_eq(config_item(config, "disk", 0), "d");
+}
+END_TEST
+
 START_TEST(sizes_and_numbers_are_whole_or_refused)
 {
 	static const struct { const char *text; uint64_t value; } good[] = {
@@ -470,6 +488,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tcase, help_needs_no_table);
 	tcase_add_test(tcase, unknown_names_read_as_empty);
 	tcase_add_test(tcase, config_set_is_as_if_it_had_been_given);
+	tcase_add_test(tcase, an_item_is_taken_out_of_a_list);
 	tcase_add_test(tcase, sizes_and_numbers_are_whole_or_refused);
 	tcase_add_test(tcase, help_shows_every_option_once);
 	tcase_add_test(tcase, keyval_splits_words_and_pairs);
