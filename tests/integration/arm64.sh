@@ -59,8 +59,11 @@ debugged()
 	echo "ok   arm64/gdb/breaks_steps_and_watches"
 }
 
-failed=0 work=
-trap '[ -z "$work" ] || rm -rf "$work"' EXIT
+failed=0 work='' staged=$(mktemp -d /tmp/lkvm-modules.XXXXXX)
+trap 'rm -rf "$staged" ${work:+"$work"}' EXIT
+# What a command's guest loads: this kernel has virtio-fs, and no 9p.
+modules_copy "$kernels/modules" "$staged" virtio_pci virtio_mmio virtio_console virtiofs overlay
+modules=$(echo "$staged"/lib/modules/*)
 for set; do
 	said=/dev/null
 	case $set in
@@ -76,13 +79,13 @@ for set; do
 			--qemu "-device virtserialport,chardev=gdb,nr=3") ;;
 	*) echo "usage: tests/integration/arm64.sh [v3] [v2] [max] [gdb]" >&2; exit 2 ;;
 	esac
-	[ "$set" != v3 ] || options+=(--file "$disk")
+	[ "$set" != v3 ] || options+=(--file "$disk" --file "$modules")
 	for file in "$lkvm" "$initrd" "$kernels"/{Image,Image.gz,zboot} "$payloads"; do
 		options+=(--file "$file")
 	done
 	[ "$set" != gdb ] || debug "$work" &
 	tests/with-kvm --arch arm64 --timeout 580 --mem 2048 "${options[@]}" --env LKVM="$lkvm" ${LKVM_SLOW:+--env LKVM_SLOW} \
-		"$cases" "$set" "$kernels" "$initrd" "$payloads" "$disk" | tee "$said" || failed=1
+		"$cases" "$set" "$kernels" "$initrd" "$payloads" "$disk" "$modules" | tee "$said" || failed=1
 	wait
 	[ "$set" != gdb ] || debugged "$work" || failed=1
 done
