@@ -244,11 +244,16 @@ static void cpu_handle_exit(struct kvm_cpu *cpu)
 
 /* ---- parking ---- */
 
+/* The machine has come to its end: nobody will look at what an I/O instruction still owes, and nobody go on. */
+static bool cpu_must_stop(struct kvm_cpu *cpu)
+{
+	return (atomic_load(&cpu->requests) & CPU_REQUEST_STOP) || atomic_load(&cpu->kvm->end) != KVM_END_NONE;
+}
+
 static bool cpu_must_wait(struct kvm_cpu *cpu)
 {
-	return !(atomic_load(&cpu->requests) & CPU_REQUEST_STOP) &&
-	       ((atomic_load(&cpu->requests) & (CPU_REQUEST_PAUSE | CPU_REQUEST_HOLD)) ||
-		atomic_load(&cpu->kvm->reset_wanted) || atomic_load(&cpu->kvm->end) != KVM_END_NONE);
+	return !cpu_must_stop(cpu) && ((atomic_load(&cpu->requests) & (CPU_REQUEST_PAUSE | CPU_REQUEST_HOLD)) ||
+				       atomic_load(&cpu->kvm->reset_wanted));
 }
 
 /*
@@ -342,9 +347,9 @@ static bool cpu_serve_requests(struct kvm_cpu *cpu)
 
 	if (cpu_must_wait(cpu))
 		cpu_park(cpu);
-	requests = atomic_load(&cpu->requests);
-	if (requests & CPU_REQUEST_STOP)
+	if (cpu_must_stop(cpu))
 		return false;
+	requests = atomic_load(&cpu->requests);
 	if (requests & CPU_REQUEST_NMI) {
 		int result;
 
@@ -411,7 +416,10 @@ static void *cpu_thread(void *opaque)
 	cpu_loop(cpu);
 	cpu_current_run = NULL;
 
+	/* Who wants to see it parked may: it is, for good. */
 	pthread_mutex_lock(&kvm->pause_lock);
+	cpu->parked = true;
+	kvm->parked++;
 	kvm->exited++;
 	pthread_mutex_unlock(&kvm->pause_lock);
 	event_loop_nudge(kvm->loop);
@@ -426,7 +434,10 @@ int kvm_cpus_start(struct kvm *kvm)
 	kvm->parked = kvm->exited = 0;
 	for (unsigned int i = 0; i < kvm->cpu_count; i++) {
 		struct kvm_cpu *cpu = kvm->cpus[i];
-		int result = thread_start(&cpu->thread, cpu_thread, cpu, "kvm-vcpu-%u", i);
+		int result;
+
+		cpu->parked = false;
+		result = thread_start(&cpu->thread, cpu_thread, cpu, "kvm-vcpu-%u", i);
 
 		if (result)
 			return log_errno(result, "vCPU %u: no thread", i);
@@ -441,7 +452,7 @@ void kvm_cpus_stop(struct kvm *kvm)
 {
 	pthread_mutex_lock(&kvm->pause_lock);
 	for (unsigned int i = 0; i < kvm->cpu_count; i++) {
-		/* A signal would wake one that is parked twice. */
+		/* A signal would wake one that is parked twice, and one that has ended needs none. */
 		if (kvm->cpus[i]->parked)
 			atomic_fetch_or(&kvm->cpus[i]->requests, CPU_REQUEST_STOP);
 		else
@@ -483,7 +494,7 @@ static int cpu_create(struct kvm *kvm, unsigned int index)
 	cpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
 	if (cpu->fd < 0)
 		return log_errno(errno, "vCPU %u", index);
-	run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->fd, 0);
+	run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, cpu->fd, 0);
 	if (run == MAP_FAILED)
 		return log_errno(errno, "vCPU %u: can't map its kvm_run", index);
 	cpu->run = run;

@@ -31,7 +31,7 @@ struct output {
 	struct event_source writable;
 
 	pthread_mutex_t lock;	/* guards all below; only the event loop's lock is taken inside */
-	char *ring;
+	char *ring;		/* NULL until there was something to print */
 	size_t start, length;
 	uint64_t dropped;
 	bool timer_armed;
@@ -128,6 +128,13 @@ static void output_append_locked(struct output *output, const char *data, size_t
 {
 	size_t end, piece;
 
+	/* Most consoles of most machines never print; one that does touches the ring as far as it fills it. */
+	if (!output->ring)
+		output->ring = malloc(OUTPUT_CEILING);
+	if (!output->ring) {
+		output->dropped += length;
+		return;
+	}
 	if (length > OUTPUT_CEILING) {
 		output->dropped += length - OUTPUT_CEILING;
 		data += length - OUTPUT_CEILING;
@@ -205,15 +212,8 @@ int output_open(struct output **output, struct event_loop *loop, int fd, const c
 
 	if (!new)
 		return -ENOMEM;
-	/* Touched as far as it is filled, and no further. */
-	new->ring = malloc(OUTPUT_CEILING);
-	if (!new->ring) {
-		free(new);
-		return -ENOMEM;
-	}
 	error = stream_fd_open(&new->stream, fd, O_WRONLY);
 	if (error) {
-		free(new->ring);
 		free(new);
 		return error;
 	}

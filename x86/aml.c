@@ -36,35 +36,47 @@ void aml_free(struct aml *aml)
 	memset(aml, 0, sizeof(*aml));
 }
 
+static bool aml_grow(struct aml *aml, size_t length)
+{
+	size_t capacity = MAX(aml->capacity * 2, aml->length + length + KIB(4));
+	uint8_t *grown = aml->failed ? NULL : realloc(aml->data, capacity);
+
+	if (!grown) {
+		aml->failed = true;
+		aml->capacity = aml->length;
+		return false;
+	}
+	aml->data = grown;
+	aml->capacity = capacity;
+	return true;
+}
+
+/* After a failure there is no room, so only aml_grow() has to look whether there was one. */
+static bool aml_room(struct aml *aml, size_t length)
+{
+	return length <= aml->capacity - aml->length || aml_grow(aml, length);
+}
+
 void aml_bytes(struct aml *aml, const void *bytes, size_t length)
 {
-	if (aml->failed)
+	if (!aml_room(aml, length))
 		return;
-	if (aml->length + length > aml->capacity) {
-		size_t capacity = MAX(aml->capacity * 2, aml->length + length + 1024);
-		uint8_t *grown = realloc(aml->data, capacity);
-
-		if (!grown) {
-			aml->failed = true;
-			return;
-		}
-		aml->data = grown;
-		aml->capacity = capacity;
-	}
 	memcpy(aml->data + aml->length, bytes, length);
 	aml->length += length;
 }
 
 void aml_byte(struct aml *aml, uint8_t byte)
 {
-	aml_bytes(aml, &byte, 1);
+	if (aml_room(aml, 1))
+		aml->data[aml->length++] = byte;
 }
 
 static void aml_number(struct aml *aml, uint64_t value, size_t size)
 {
-	le64 encoded = le64_of(value);
-
-	aml_bytes(aml, &encoded, size);
+	if (!aml_room(aml, size))
+		return;
+	for (; size; size--, value >>= 8)
+		aml->data[aml->length++] = (uint8_t)value;
 }
 
 void aml_name(struct aml *aml, const char *name)
