@@ -19,12 +19,15 @@ static struct command *commands;
 
 void command_register(struct command *command)
 {
-	struct command **at = &commands;
+	static struct command *newest;
+	struct command **at = newest && strcmp(newest->name, command->name) < 0 ? &newest->next : &commands;
 
+	/* They mostly come in order, and each start of any of them registers all. */
 	while (*at && strcmp((*at)->name, command->name) < 0)
 		at = &(*at)->next;
 	command->next = *at;
 	*at = command;
+	newest = command;
 }
 
 struct command *command_first(void)

@@ -17,12 +17,14 @@ static struct qmp_command *commands;
 
 void qmp_command_register(struct qmp_command *command)
 {
-	struct qmp_command **at = &commands;
+	static struct qmp_command *newest;
+	struct qmp_command **at = newest && strcmp(newest->name, command->name) < 0 ? &newest->next : &commands;
 
 	while (*at && strcmp((*at)->name, command->name) < 0)
 		at = &(*at)->next;
 	command->next = *at;
 	*at = command;
+	newest = command;
 }
 
 const struct qmp_command *qmp_command_first(void)

@@ -129,6 +129,18 @@ static size_t aml_begin(struct aml *aml)
 	return mark;
 }
 
+/* In one piece, for there are a hundred and more of them: no number of it has more than one way to be written. */
+void aml_pci_route(struct aml *aml, uint16_t slot, uint8_t pin, uint8_t gsi)
+{
+	const uint8_t row[] = {
+		OP_PACKAGE, 12, 4,				/* bytes from here on; elements */
+		OP_DWORD, 0xff, 0xff, (uint8_t)slot, (uint8_t)(slot >> 8),
+		OP_BYTE, pin, OP_ZERO, OP_BYTE, gsi,
+	};
+
+	aml_bytes(aml, row, sizeof(row));
+}
+
 void aml_end(struct aml *aml, size_t mark)
 {
 	size_t length = aml->length - mark;

@@ -38,6 +38,8 @@ void aml_notify(struct aml *aml, const char *name, uint8_t value);
 /** aml_package_begin() - of exactly @count elements */
 size_t aml_package_begin(struct aml *aml, uint8_t count);
 void aml_end(struct aml *aml, size_t mark);
+/** aml_pci_route() - a row of _PRT: pin @pin (0: INTA) of any function of @slot goes to @gsi (ACPI 6.5, 6.2.13) */
+void aml_pci_route(struct aml *aml, uint16_t slot, uint8_t pin, uint8_t gsi);
 
 /** aml_named_*() - Name (@name, value) */
 void aml_named(struct aml *aml, const char *name);

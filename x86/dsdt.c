@@ -45,20 +45,13 @@ static void dsdt_processors(const struct kvm *kvm, struct aml *aml)
 /* INTA of slot n goes to the line that INTA+n of slot 0 has: the usual swizzle, four rows a slot. */
 static void dsdt_pci_routes(const struct platform_layout *layout, struct aml *aml)
 {
-	size_t routes, row;
+	size_t routes;
 
 	aml_named(aml, "_PRT");
 	routes = aml_package_begin(aml, 32 * 4);
-	for (uint32_t slot = 0; slot < 32; slot++) {
-		for (uint32_t pin = 0; pin < 4; pin++) {
-			row = aml_package_begin(aml, 4);
-			aml_integer(aml, slot << 16 | 0xffff);
-			aml_integer(aml, pin);
-			aml_integer(aml, 0);
-			aml_integer(aml, layout->pci_intx_gsi[(slot + pin) % 4]);
-			aml_end(aml, row);
-		}
-	}
+	for (unsigned int slot = 0; slot < 32; slot++)
+		for (unsigned int pin = 0; pin < 4; pin++)
+			aml_pci_route(aml, (uint16_t)slot, (uint8_t)pin, (uint8_t)layout->pci_intx_gsi[(slot + pin) % 4]);
 	aml_end(aml, routes);
 }
 
