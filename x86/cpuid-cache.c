@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "kvm/io.h"
@@ -61,20 +62,21 @@ struct kvm_cpuid2 *cpuid_cache_load(const char *path, const struct cpuid_key *ke
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	struct cache_header header;
 	struct kvm_cpuid2 *cpuid;
+	struct iovec parts[2] = { { &header, sizeof(header) }, { 0 } };
 	size_t size, length;
 
-	if (fd < 0 || !cache_is_ours(fd, &size) || fd_read_at(fd, 0, &header, sizeof(header)) != sizeof(header) ||
-	    strncmp(header.magic, CACHE_MAGIC, sizeof(header.magic)) != 0 || memcmp(&header.key, key, sizeof(*key)) != 0 ||
-	    !header.count || header.count > CPUID_MAX)
+	if (fd < 0 || !cache_is_ours(fd, &size) || size <= sizeof(header))
 		return NULL;
-	length = header.count * sizeof(cpuid->entries[0]);
-	if (size != sizeof(header) + length)
+	length = size - sizeof(header);
+	if (length % sizeof(cpuid->entries[0]) || length > CPUID_MAX * sizeof(cpuid->entries[0]))
 		return NULL;
 	cpuid = calloc(1, sizeof(*cpuid) + length);
 	if (!cpuid)
 		return NULL;
-	cpuid->nent = header.count;
-	if (fd_read_at(fd, sizeof(header), cpuid->entries, length) == (ssize_t)length)
+	cpuid->nent = (uint32_t)(length / sizeof(cpuid->entries[0]));
+	parts[1] = (struct iovec){ cpuid->entries, length };
+	if (readv(fd, parts, 2) == (ssize_t)size && strncmp(header.magic, CACHE_MAGIC, sizeof(header.magic)) == 0 &&
+	    memcmp(&header.key, key, sizeof(*key)) == 0 && header.count == cpuid->nent)
 		return cpuid;
 	free(cpuid);
 	return NULL;
