@@ -214,7 +214,7 @@ static void set_loglevel(const struct config *config)
 			log_set_level((enum log_level)level);
 }
 
-/* kvmtool's first and last line; a caller that wants quiet says --loglevel warning, as it does to kvmtool */
+/* kvmtool's first and last line; a caller that wants quiet says --loglevel warning, as it does to kvmtool. */
 static bool wants_session_lines(const struct kvm *kvm)
 {
 	if (guest_command_root(kvm))
@@ -235,13 +235,21 @@ static void print_start(const struct kvm *kvm)
 
 /* ---- signals ---- */
 
+/* What the caller ignores stays ignored: nohup, and a script's background job. A blocked signal comes all the same. */
+static bool signal_is_ignored(int number)
+{
+	struct sigaction action;
+
+	return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 static void signals_ready(struct event_source *source, uint32_t events)
 {
 	struct run_signals *signals = container_of(source, struct run_signals, source);
 	struct signalfd_siginfo info;
 
 	(void)events;
-	if (read(source->fd, &info, sizeof(info)) != sizeof(info))
+	if (read(source->fd, &info, sizeof(info)) != sizeof(info) || signal_is_ignored((int)info.ssi_signo))
 		return;
 	if (atomic_load(&signals->kvm->end_signal)) {
 		/* asked twice: something hangs, so leave at once, but leave the terminal usable */
@@ -275,16 +283,14 @@ static void catch_fatal_signals(void)
 	}
 }
 
-/* All that end a process from outside. What the caller ignores stays ignored: nohup, and a script's background job. */
+/* All that end a process from outside. */
 static void watched_signals(sigset_t *set)
 {
 	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, SIGPWR };
-	struct sigaction action;
 
 	sigemptyset(set);
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
-		if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-			sigaddset(set, numbers[i]);
+		sigaddset(set, numbers[i]);
 }
 
 /* Before any thread is made: they all inherit the mask, so only the signalfd sees these. */

@@ -227,7 +227,7 @@ static int ram_take_forked(struct kvm *kvm)
 static int ram_allocate(struct kvm *kvm)
 {
 	uint64_t page;
-	int fd;
+	int fd, error;
 
 	if (kvm->origin)
 		return ram_take_forked(kvm);
@@ -241,11 +241,12 @@ static int ram_allocate(struct kvm *kvm)
 		return fd;
 	kvm->ram_fd = fd;
 	kvm->ram_size = ALIGN_UP(kvm->ram_size, page);
-	if (ftruncate(fd, (off_t)kvm->ram_size) < 0 && errno == EFBIG)
-		return log_error(EFBIG, "guest memory: %llu MiB are more than a file may have here (see ulimit -f)",
+	error = ftruncate(fd, (off_t)kvm->ram_size) < 0 ? errno : 0;
+	if (error == EFBIG)
+		return log_error(error, "guest memory: %llu MiB are more than a file may have here (see ulimit -f)",
 				 (unsigned long long)(kvm->ram_size >> 20));
-	if (ftruncate(fd, (off_t)kvm->ram_size) < 0)
-		return log_errno(errno, "guest memory: %llu MiB", (unsigned long long)(kvm->ram_size >> 20));
+	if (error)
+		return log_errno(error, "guest memory: %llu MiB", (unsigned long long)(kvm->ram_size >> 20));
 	return ram_map(kvm, page);
 }
 
