@@ -491,7 +491,7 @@ static int cpu_create(struct kvm *kvm, unsigned int index)
 	kvm->cpu_count = index + 1;
 	cpu->kvm = kvm;
 	cpu->index = index;
-	cpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
+	cpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, arch_cpu_id(kvm, index));
 	if (cpu->fd < 0)
 		return log_errno(errno, "vCPU %u", index);
 	run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, cpu->fd, 0);

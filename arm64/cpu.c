@@ -155,6 +155,12 @@ static int cpu_set_init(const struct kvm_cpu *cpu)
 	return 0;
 }
 
+unsigned long arch_cpu_id(const struct kvm *kvm, unsigned int index)
+{
+	(void)kvm;
+	return index;
+}
+
 int arch_cpu_init(struct kvm_cpu *cpu)
 {
 	struct kvm_cpu_arch *arch = calloc(1, sizeof(*arch));

@@ -44,6 +44,8 @@ int fdt_machine_fill(const struct kvm *kvm, struct fdt_machine *machine)
 	};
 	if (!machine->mpidr)
 		return log_errno(ENOMEM, "device tree");
+	if (cpu_topology_parse(kvm->config, &machine->topology))
+		return -EUSAGE;
 	for (unsigned int i = 0; i < kvm->cpu_count; i++)
 		machine->mpidr[i] = kvm->cpus[i]->arch->mpidr;
 	return fill_seeds(kvm, machine);

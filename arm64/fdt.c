@@ -89,19 +89,45 @@ static void write_memory(struct fdt_writer *fdt, const struct fdt_machine *machi
 	}
 }
 
-/* Without a cpu-map Linux guesses the topology from MPIDR_EL1, where KVM numbers vCPUs by sixteens. */
+/* Begins @level's node @number if this is where it begins. */
+static void map_begin(struct fdt_writer *fdt, bool first, const char *level, unsigned int number)
+{
+	if (first)
+		fdt_node_begin(fdt, "%s%u", level, number);
+}
+
+static void map_end(struct fdt_writer *fdt, bool last)
+{
+	if (last)
+		fdt_node_end(fdt);
+}
+
+/*
+ * Without a cpu-map Linux guesses the topology from MPIDR_EL1, where KVM numbers vCPUs by sixteens. A core of one thread
+ * has no node below it (Documentation/devicetree/bindings/cpu/cpu-topology.txt).
+ */
 static void write_cpu_map(struct fdt_writer *fdt, const struct fdt_machine *machine)
 {
+	const struct cpu_topology *of = &machine->topology;
+	bool threads = of->threads > 1;
+
 	fdt_node_begin(fdt, "cpu-map");
-	fdt_node_begin(fdt, "socket0");
-	fdt_node_begin(fdt, "cluster0");
 	for (unsigned int i = 0; i < machine->cpu_count; i++) {
-		fdt_node_begin(fdt, "core%u", i);
+		struct cpu_place at = cpu_topology_place(of, i);
+		bool core = !at.thread, cluster = core && !at.core, socket = cluster && !at.cluster;
+		bool core_ends = at.thread + 1 == of->threads, cluster_ends = core_ends && at.core + 1 == of->cores;
+		bool socket_ends = cluster_ends && at.cluster + 1 == of->clusters;
+
+		map_begin(fdt, socket, "socket", at.socket);
+		map_begin(fdt, cluster, "cluster", at.cluster);
+		map_begin(fdt, core, "core", at.core);
+		map_begin(fdt, threads, "thread", at.thread);
 		FDT_CELLS(fdt, "cpu", FDT_PHANDLE_CPU + i);
-		fdt_node_end(fdt);
+		map_end(fdt, threads);
+		map_end(fdt, core_ends);
+		map_end(fdt, cluster_ends);
+		map_end(fdt, socket_ends);
 	}
-	fdt_node_end(fdt);
-	fdt_node_end(fdt);
 	fdt_node_end(fdt);
 }
 

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "kvm/log.h"
+#include "kvm/topology.h"
 
 const char arch_name[] = "arm64";
 const bool arch_has_nmi = false;
@@ -231,6 +232,18 @@ static void pvtime_destroy(struct arm64_vm *vm)
 
 /* ---- life ---- */
 
+/* The device tree's binding has none, and Linux takes clusters of clusters for one another. */
+static int topology_check(const struct kvm *kvm)
+{
+	struct cpu_topology topology;
+	int error = cpu_topology_parse(kvm->config, &topology);
+
+	if (error == 0 && topology.dies > 1)
+		return log_error(EUSAGE, "option --cpus: an arm64 guest has no dies (say clusters=%u)",
+				 topology.dies * topology.clusters);
+	return error;
+}
+
 int arch_vm_init(struct kvm *kvm)
 {
 	struct kvm_enable_cap nisv = { .cap = KVM_CAP_ARM_NISV_TO_USER };
@@ -252,6 +265,9 @@ int arch_vm_init(struct kvm *kvm)
 		return log_error(EINVAL,
 				 "option --cpus: %llu, but this host's KVM allows at most %u",
 				 (unsigned long long)cpus, kvm->cpu_max);
+	error = topology_check(kvm);
+	if (error < 0)
+		return error;
 	mte_enable(kvm, vm);
 	if (kvm_check_extension(kvm, KVM_CAP_ARM_INJECT_EXT_DABT) <= 0 ||
 	    ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &nisv) < 0)

@@ -42,8 +42,8 @@ static const struct option_def basic_options[] = {
 	{ .name = "name", .type = OPTION_STRING, .argument = "NAME",
 	  .help = "Name of the VM, by which the other commands find it (default: guest-PID)" },
 	{ .name = "cpus", .letter = 'c', .type = OPTION_UINT,
-	  .argument = "N", .min = 1, .max = CPUS_MAX,
-	  .help = "Number of vCPUs (default: the host's CPUs that lkvm may use)" },
+	  .argument = "N[,sockets=N][,dies=N][,clusters=N][,cores=N][,threads=N]", .min = 1, .max = CPUS_MAX, .takes_settings = true,
+	  .help = "Number of vCPUs, and what they are to the guest (default: cores, as many as the host's CPUs that lkvm may use)" },
 	{ .name = "mem", .letter = 'm', .type = OPTION_SIZE,
 	  .argument = "SIZE[@ADDRESS]", .min = MEM_MIN, .unit = MIB(1), .takes_address = true,
 	  .help = "Guest memory: 512M, 4G; a bare number is in MiB; on arm64, ADDRESS is where it begins "

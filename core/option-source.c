@@ -79,13 +79,25 @@ static const char *size_unit_text(const struct config_value *value, uint64_t num
 	return buffer;
 }
 
+/* A number, and the settings behind it. */
+static int print_number(const struct config_value *value, const char *number, int fd)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (!value->text)
+		return print_line(value, number, fd);
+	if (asprintf(&text, "%s,%s", number, value->text) < 0)
+		return log_errno(ENOMEM, "option --%s", value->def->name);
+	return print_line(value, text, fd);
+}
+
 static int print_size(const struct config_value *value, int fd)
 {
 	char text[80], size[32], address[32];
 
 	snprintf(text, sizeof(text), "%s%s%s", size_unit_text(value, value->number, size, sizeof(size)), value->has_address ? "@" : "",
 		 value->has_address ? size_unit_text(value, value->address, address, sizeof(address)) : "");
-	return print_line(value, text, fd);
+	return print_number(value, text, fd);
 }
 
 static int print_value(const struct config_value *value, int fd)
@@ -98,7 +110,7 @@ static int print_value(const struct config_value *value, int fd)
 		return print_line(value, value->flag ? "true" : "false", fd);
 	case OPTION_UINT:
 		snprintf(number, sizeof(number), "%" PRIu64, value->number);
-		return print_line(value, number, fd);
+		return print_number(value, number, fd);
 	case OPTION_SIZE:
 		return print_size(value, fd);
 	case OPTION_LIST:

@@ -216,8 +216,30 @@ static int add_item(struct config_value *value, const char *text)
 	return 0;
 }
 
+/* What follows the first comma is kept as it is, for the option's owner; the last --name counts with all its settings. */
+static int set_with_settings(struct config_value *value, const char *text)
+{
+	int (*set)(struct config_value *value, const char *text) = value->def->type == OPTION_UINT ? set_uint : set_size;
+	const char *comma = strchr(text, ',');
+	_cleanup_free_ char *number = strndup(text, comma ? (size_t)(comma - text) : strlen(text));
+	_cleanup_free_ char *settings = comma ? strdup(comma + 1) : NULL;
+	int r;
+
+	if (!number || (comma && !settings))
+		return log_errno(ENOMEM, "%soption --%s", where(value), value->def->name);
+	r = set(value, number);
+	if (r < 0)
+		return r;
+	free(value->text);
+	value->text = settings;
+	settings = NULL;
+	return 0;
+}
+
 int config_value_set(struct config_value *value, const char *text)
 {
+	if (value->def->takes_settings)
+		return set_with_settings(value, text);
 	switch (value->def->type) {
 	case OPTION_FLAG:	return set_flag(value, text);
 	case OPTION_STRING:	return set_string(value, text);
@@ -431,6 +453,7 @@ void config_each_given(const struct config *config, void (*each)(const struct op
 	for (size_t i = 0; i < config->count; i++) {
 		const struct config_value *value = &config->values[i];
 		bool number = value->def->type == OPTION_UINT || value->def->type == OPTION_SIZE;
+		_cleanup_free_ char *settings = NULL;
 		char text[64];
 
 		if (!value->given)
@@ -439,6 +462,8 @@ void config_each_given(const struct config *config, void (*each)(const struct op
 			each(value->def, value->items[item], opaque);
 		if (value->def->type == OPTION_FLAG)
 			each(value->def, value->flag ? "true" : "false", opaque);
+		else if (number && value->text && asprintf(&settings, "%s,%s", number_text(value, text, sizeof(text)), value->text) >= 0)
+			each(value->def, settings, opaque);
 		else if (number)
 			each(value->def, number_text(value, text, sizeof(text)), opaque);
 		else if (value->def->type != OPTION_LIST)

@@ -192,12 +192,12 @@ static void acpi_build_madt(const struct kvm *kvm, struct aml *out)
 
 	aml_bytes(out, head, sizeof(head));
 	for (unsigned int i = 0; i < kvm->cpu_count; i++)
-		madt_processor(out, i, x86_apic_id(i));
+		madt_processor(out, i, x86_apic_id(kvm, i));
 	aml_bytes(out, io_apic, sizeof(io_apic));
 	madt_override(out, 0, 2, 0);
 	madt_override(out, ACPI_SCI_GSI, ACPI_SCI_GSI, 0xd);	/* level, active high */
 	aml_bytes(out, lint_nmi, sizeof(lint_nmi));
-	if (kvm->cpu_count > 255)
+	if (x86_apic_id(kvm, kvm->cpu_count - 1) >= 255)
 		aml_bytes(out, x2apic_nmi, sizeof(x2apic_nmi));
 }
 

@@ -52,14 +52,14 @@ static int cpu_ioctl(struct kvm_cpu *cpu, unsigned long request, void *argument,
 
 static int cpu_set_cpuid(struct kvm_cpu *cpu)
 {
-	struct cpu_topology topology = { 1, 1, 1 };
-	uint64_t count = config_uint(cpu->kvm->config, "cpus");
+	struct cpu_topology topology;
 	_cleanup_free_ struct kvm_cpuid2 *cpuid = cpuid_for_vcpu(x86_host_cpuid(cpu->kvm));
 
 	if (!cpuid)
 		return log_errno(ENOMEM, "vCPU %u: CPUID", cpu->index);
-	topology.cores = count ? (unsigned int)count : 1;
-	if (cpuid_fill(cpuid, cpuid->nent + CPUID_SPARE, &topology, x86_apic_id(cpu->index),
+	if (cpu_topology_parse(cpu->kvm->config, &topology))
+		return -EUSAGE;
+	if (cpuid_fill(cpuid, cpuid->nent + CPUID_SPARE, &topology, x86_apic_id(cpu->kvm, cpu->index),
 		       kvm_check_extension(cpu->kvm, KVM_CAP_TSC_DEADLINE_TIMER) > 0))
 		return log_error(E2BIG, "vCPU %u: CPUID doesn't fit", cpu->index);
 	return cpu_ioctl(cpu, KVM_SET_CPUID2, cpuid, "KVM_SET_CPUID2");
@@ -240,6 +240,11 @@ int x86_load_long_mode(struct kvm *kvm)
 }
 
 /* ---- life ---- */
+
+unsigned long arch_cpu_id(const struct kvm *kvm, unsigned int index)
+{
+	return x86_apic_id(kvm, index);
+}
 
 int arch_cpu_init(struct kvm_cpu *cpu)
 {

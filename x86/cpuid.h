@@ -5,6 +5,7 @@
 
 #include <linux/kvm.h>
 
+#include "kvm/topology.h"
 #include "kvm/types.h"
 
 struct kvm;
@@ -12,15 +13,10 @@ struct kvm;
 /** CPUID_MAX - entries that KVM may name before lkvm gives up */
 #define CPUID_MAX	1024
 
-/** struct cpu_topology - how vCPUs make threads, cores and sockets; each at least 1 */
-struct cpu_topology {
-	unsigned int threads, cores, sockets;
-};
-
 /** cpuid_host() - what KVM can offer, to be freed; NULL when it fails (said); from cpuid-cache.h where it can. */
 struct kvm_cpuid2 *cpuid_host(const struct kvm *kvm);
 
-/** x86_host_cpuid() - cpuid_host() of when the VM was made (x86/vm.c) */
+/** x86_host_cpuid() - cpuid_host() of when the VM was made, as far as --cpu has it (x86/vm.c) */
 const struct kvm_cpuid2 *x86_host_cpuid(const struct kvm *kvm);
 
 /** cpuid_for_vcpu() - a copy of @host with room for what cpuid_fill() adds, to be freed; NULL: out of memory */
@@ -37,7 +33,13 @@ unsigned int cpuid_physical_bits(const struct kvm_cpuid2 *host);
 int __must_check cpuid_fill(struct kvm_cpuid2 *cpuid, size_t capacity, const struct cpu_topology *topology,
 			    uint32_t apic_id, bool tsc_deadline);
 
+/** cpuid_apic_id() - of the vCPU that is at @place of @topology */
+uint32_t cpuid_apic_id(const struct cpu_topology *topology, const struct cpu_place *place);
+
+/** cpuid_find() - the entry of a leaf, or NULL */
+struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index);
+
 /** CPUID_SPARE - entries that cpuid_fill() may add */
-#define CPUID_SPARE 8
+#define CPUID_SPARE 10
 
 #endif

@@ -30,10 +30,10 @@ struct mp_table {
 	struct aml bytes;		/* a growing array: the floating pointer, then the table */
 };
 
-static void mp_processor(struct aml *out, unsigned int index)
+static void mp_processor(struct aml *out, unsigned int index, uint32_t apic_id)
 {
 	const uint8_t entry[20] = {
-		0, (uint8_t)x86_apic_id(index), APIC_VERSION, (uint8_t)(1 | (index ? 0 : 2)),
+		0, (uint8_t)apic_id, APIC_VERSION, (uint8_t)(1 | (index ? 0 : 2)),
 		0x00, 0x06, 0, 0,		/* family 6 */
 		0x01, 0x02, 0, 0,		/* FPU, APIC */
 	};
@@ -117,11 +117,12 @@ void mp_table_build(struct kvm *kvm, struct aml *out)
 {
 	static const uint8_t room[16 + HEADER_SIZE];
 	const uint8_t io_apic[8] = { 2, IOAPIC_ID, 0x11, 1, 0, 0, 0xc0, 0xfe };
-	unsigned int processors = MIN(kvm->cpu_count, 255U), entries = processors + 3;
+	unsigned int entries = 3;
 
 	aml_bytes(out, room, sizeof(room));
-	for (unsigned int i = 0; i < processors; i++)
-		mp_processor(out, i);
+	/* its entries have a byte for the APIC id, of which 0xff is everyone */
+	for (unsigned int i = 0; i < kvm->cpu_count && x86_apic_id(kvm, i) < 255; i++, entries++)
+		mp_processor(out, i, x86_apic_id(kvm, i));
 	mp_bus(out, PCI_BUS, "PCI   ");
 	mp_bus(out, ISA_BUS, "ISA   ");
 	aml_bytes(out, io_apic, sizeof(io_apic));

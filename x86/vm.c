@@ -240,11 +240,32 @@ void arch_vm_exit(struct kvm *kvm)
 		vm_free(vm);
 }
 
+/* Holes in APIC ids may take them past what KVM numbers, with fewer vCPUs than it has. */
+static int vm_check_topology(const struct kvm *kvm)
+{
+	unsigned int max = (unsigned int)MAX(kvm_check_extension(kvm, KVM_CAP_MAX_VCPU_ID), (int)kvm->cpu_max), last;
+	uint64_t count = MAX(config_uint(kvm->config, "cpus"), 1ULL);
+	struct cpu_topology topology;
+	int result = cpu_topology_parse(kvm->config, &topology);
+
+	if (result)
+		return result;
+	last = x86_apic_id(kvm, (unsigned int)count - 1);
+	/* more vCPUs than there may be are refused by that */
+	if (count <= kvm->cpu_max && last >= max)
+		return log_error(EINVAL, "option --cpus: the last APIC id is %u, but KVM's end at %u (powers of two leave no holes)", last,
+				 max - 1);
+	return 0;
+}
+
 int arch_vm_init(struct kvm *kvm)
 {
-	struct x86_vm *vm = calloc(1, sizeof(*vm));
-	int result;
+	struct x86_vm *vm;
+	int result = vm_check_topology(kvm);
 
+	if (result)
+		return result;
+	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return log_errno(ENOMEM, "machine");
 	vm->host_cpuid = cpuid_host(kvm);

@@ -24,6 +24,9 @@ void arch_vm_exit(struct kvm *kvm);
 /** arch_ram_layout() - fills kvm->ram[] and kvm->ram_count for kvm->ram_size bytes; 0 or -errno (said) */
 int __must_check arch_ram_layout(struct kvm *kvm);
 
+/** arch_cpu_id() - what KVM_CREATE_VCPU is to call vCPU @index (x86: its APIC id) */
+unsigned long arch_cpu_id(const struct kvm *kvm, unsigned int index);
+
 /** arch_cpu_init() - after KVM_CREATE_VCPU: CPUID, LINT, features; arch_cpu_exit() frees cpu->arch */
 int __must_check arch_cpu_init(struct kvm_cpu *cpu);
 void arch_cpu_exit(struct kvm_cpu *cpu);

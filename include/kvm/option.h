@@ -31,6 +31,7 @@ struct option_def {
 	char letter;			/* short name or 0 */
 	enum option_type type : 8;
 	bool takes_address;		/* OPTION_SIZE: SIZE[@ADDRESS], both scaled alike */
+	bool takes_settings;		/* OPTION_UINT, OPTION_SIZE: ",KEY=VALUE,..." may follow: config_string() */
 	bool optional_argument;		/* --name or --name=VALUE (the = is needed) */
 	uint32_t unit;			/* OPTION_SIZE: scale of a bare number; 0 means 1 */
 	const char *argument;		/* "FILE", for help */
@@ -106,7 +107,7 @@ int __must_check config_print(const struct config *config, const char *const *ex
 /* A getter given a name that no table has returns the empty value: a build may leave the owner out. */
 bool config_given(const struct config *config, const char *name);
 bool config_flag(const struct config *config, const char *name);
-const char *config_string(const struct config *config, const char *name);	/* NULL: absent */
+const char *config_string(const struct config *config, const char *name);	/* NULL: absent; of a number: its settings */
 uint64_t config_uint(const struct config *config, const char *name);		/* UINT and SIZE */
 bool config_address(const struct config *config, const char *name, uint64_t *address);	/* false: no @ADDRESS */
 size_t config_count(const struct config *config, const char *name);		/* LIST */

@@ -92,10 +92,10 @@ size_t x86_memory_map(const struct kvm *kvm, struct x86_memory map[X86_MEMORY_MA
  */
 uint64_t x86_place_initrd(const struct kvm *kvm, uint64_t size, uint64_t last, uint64_t kernel, uint64_t kernel_size);
 
-/** x86_apic_id() - of vCPU @index */
-static inline uint32_t x86_apic_id(unsigned int index)
-{
-	return index;
-}
+/**
+ * x86_apic_id() - of vCPU @index, which KVM knows it by: where it is in --cpus' topology, each level in bits of its own
+ * (Intel SDM volume 3, 9.9.3; AMD APM volume 2, 16.12). There are holes where a level's number is no power of two.
+ */
+uint32_t x86_apic_id(const struct kvm *kvm, unsigned int index);
 
 #endif

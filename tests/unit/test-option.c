@@ -17,9 +17,9 @@ static const char *const colours[] = { "red", "green", NULL };
 static const struct option_def basic[] = {
 	{ .name = "kernel", .letter = 'k', .type = OPTION_STRING, .argument = "FILE", .help = "Kernel" },
 	{ .name = "mem", .letter = 'm', .type = OPTION_SIZE, .argument = "SIZE", .unit = MIB(1), .min = MIB(1),
-	  .takes_address = true, .max = GIB(4096), .fallback = "64", .help = "Memory" },
+	  .takes_address = true, .takes_settings = true, .max = GIB(4096), .fallback = "64", .help = "Memory" },
 	{ .name = "cpus", .letter = 'c', .type = OPTION_UINT, .argument = "N", .min = 1, .max = 64,
-	  .fallback = "1", .help = "vCPUs" },
+	  .takes_settings = true, .fallback = "1", .help = "vCPUs" },
 	{ .name = "nodefaults", .type = OPTION_FLAG, .help = "No defaults" },
 	{ .name = "rng", .letter = 'r', .type = OPTION_FLAG, .help = "Entropy" },
 	{ .name = "verbose", .letter = 'v', .type = OPTION_FLAG, .fallback = "true", .help = "Talk" },
@@ -153,6 +153,49 @@ START_TEST(a_size_may_have_an_address)
 	ck_assert_int_eq(parse("-m 1G@3072 -m 2G"), 0);
 	ck_assert_uint_eq(config_uint(config, "mem"), GIB(2));
 	ck_assert(!config_address(config, "mem", &address));
+}
+END_TEST
+
+static void join(const struct option_def *def, const char *text, void *opaque)
+{
+	char *line = opaque;
+	size_t used = strlen(line);
+
+	snprintf(line + used, 256 - used, "%s=%s;", def->name, text);
+}
+
+START_TEST(a_number_may_have_settings_which_go_where_it_goes)
+{
+	char line[256] = "", file[256] = "";
+	uint64_t address;
+	int fd = memfd_create("printed", 0);
+
+	ck_assert_int_eq(parse("-c 4,cores=2,threads=2 -m 1G@3072,thp=off"), 0);
+	ck_assert_uint_eq(config_uint(config, "cpus"), 4);
+	ck_assert_str_eq(config_string(config, "cpus"), "cores=2,threads=2");
+	ck_assert_uint_eq(config_uint(config, "mem"), GIB(1));
+	ck_assert(config_address(config, "mem", &address));
+	ck_assert_str_eq(config_string(config, "mem"), "thp=off");
+
+	config_each_given(config, join, line);
+	ck_assert_str_eq(line, "mem=1073741824B@3221225472B,thp=off;cpus=4,cores=2,threads=2;");
+	ck_assert_int_eq(config_print(config, (const char *const[]){ NULL }, fd), 0);
+	ck_assert_int_gt(pread(fd, file, sizeof(file) - 1, 0), 0);
+	ck_assert_str_eq(file, "mem = 1G@3G,thp=off\ncpus = 4,cores=2,threads=2\n");
+	close(fd);
+}
+END_TEST
+
+START_TEST(the_last_number_counts_with_its_settings_or_without)
+{
+	ck_assert_int_eq(parse("-c 4,cores=2 -c 8"), 0);
+	ck_assert_uint_eq(config_uint(config, "cpus"), 8);
+	ck_assert_ptr_null(config_string(config, "cpus"));
+	/* and a wrong one changes neither */
+	ck_assert_int_eq(config_set(config, "cpus", "8,threads=2"), 0);
+	ck_assert_int_eq(config_set(config, "cpus", "99,threads=4"), -EINVAL);
+	ck_assert_int_eq(config_set(config, "cpus", ",threads=4"), -EINVAL);
+	ck_assert_str_eq(config_string(config, "cpus"), "threads=2");
 }
 END_TEST
 
@@ -474,6 +517,8 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tcase, the_last_of_two_values_counts);
 	tcase_add_test(tcase, a_bare_size_has_the_tables_unit);
 	tcase_add_test(tcase, a_size_may_have_an_address);
+	tcase_add_test(tcase, a_number_may_have_settings_which_go_where_it_goes);
+	tcase_add_test(tcase, the_last_number_counts_with_its_settings_or_without);
 	tcase_add_test(tcase, flags_can_be_said_and_unsaid_and_bundled);
 	tcase_add_test(tcase, a_bundle_may_end_in_a_letter_with_a_value);
 	tcase_add_test(tcase, an_option_may_stand_for_another_and_the_last_said_counts);

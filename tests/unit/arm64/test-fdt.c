@@ -56,6 +56,7 @@ static void setup(void)
 		.ram = &ram,
 		.ram_count = 1,
 		.cpu_count = 2,
+		.topology = { 1, 2, 1, 1, 1 },
 		.mpidr = mpidr,
 		.gic = GIC_V3_ITS,
 		.gic_redist_base = 0x3ffb0000,
@@ -151,7 +152,7 @@ START_TEST(each_vcpu_has_a_node_named_by_its_affinity)
 {
 	char path[64];
 
-	machine.cpu_count = 20;
+	machine.cpu_count = machine.topology.cores = 20;
 	build();
 
 	for (unsigned int i = 0; i < 20; i++) {
@@ -164,9 +165,38 @@ START_TEST(each_vcpu_has_a_node_named_by_its_affinity)
 }
 END_TEST
 
+START_TEST(the_map_has_sockets_clusters_cores_and_threads)
+{
+	char path[96];
+
+	machine.topology = (struct cpu_topology){ .threads = 2, .cores = 3, .clusters = 2, .dies = 1, .sockets = 2 };
+	machine.cpu_count = 24;
+	build();
+
+	for (unsigned int i = 0; i < 24; i++) {
+		snprintf(path, sizeof(path), "/cpus/cpu-map/socket%u/cluster%u/core%u/thread%u", i / 12, i / 6 % 2, i / 2 % 3,
+			 i % 2);
+		ck_assert_uint_eq(cell(path, "cpu", 0), FDT_PHANDLE_CPU + i);
+	}
+	ck_assert_int_eq(fdt_path_offset(blob, "/cpus/cpu-map/socket2"), -FDT_ERR_NOTFOUND);
+	ck_assert_int_eq(length_of("/cpus/cpu-map/socket0/cluster0/core0", "cpu"), -1);
+}
+END_TEST
+
+START_TEST(the_map_has_no_level_of_one_thread)
+{
+	machine.topology = (struct cpu_topology){ .threads = 1, .cores = 2, .clusters = 2, .dies = 1, .sockets = 2 };
+	machine.cpu_count = 8;
+	build();
+
+	ck_assert_uint_eq(cell("/cpus/cpu-map/socket0/cluster1/core0", "cpu", 0), FDT_PHANDLE_CPU + 2);
+	ck_assert_uint_eq(cell("/cpus/cpu-map/socket1/cluster1/core1", "cpu", 0), FDT_PHANDLE_CPU + 7);
+}
+END_TEST
+
 START_TEST(tree_of_512_vcpus_fits)
 {
-	machine.cpu_count = CPUS_MAX;
+	machine.cpu_count = machine.topology.cores = CPUS_MAX;
 	build();
 
 	ck_assert_uint_lt(fdt_size(blob), FDT_SIZE_MAX);
@@ -346,6 +376,8 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tree, chosen_tells_what_software_needs);
 	tcase_add_test(tree, without_initrd_and_seed_there_is_no_word_of_them);
 	tcase_add_test(tree, each_vcpu_has_a_node_named_by_its_affinity);
+	tcase_add_test(tree, the_map_has_sockets_clusters_cores_and_threads);
+	tcase_add_test(tree, the_map_has_no_level_of_one_thread);
 	tcase_add_test(tree, tree_of_512_vcpus_fits);
 	tcase_add_test(tree, memory_is_where_ram_is);
 	tcase_add_test(tree, gicv3_with_its_maps_messages_to_it);

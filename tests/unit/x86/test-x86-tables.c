@@ -388,12 +388,13 @@ START_TEST(identity_and_topology_follow_the_machine)
 		struct cpu_topology topology;
 		uint32_t apic_id, thread_bits, all_bits;
 	} cases[] = {
-		{ { 1, 1, 1 }, 0, 0, 0 },
-		{ { 1, 2, 1 }, 1, 0, 1 },
-		{ { 1, 3, 1 }, 2, 0, 2 },
-		{ { 2, 4, 1 }, 5, 1, 3 },
-		{ { 1, 64, 1 }, 63, 0, 6 },
-		{ { 1, 255, 1 }, 254, 0, 8 },
+		{ { 1, 1, 1, 1, 1 }, 0, 0, 0 },
+		{ { 1, 2, 1, 1, 1 }, 1, 0, 1 },
+		{ { 1, 3, 1, 1, 1 }, 2, 0, 2 },
+		{ { 2, 4, 1, 1, 1 }, 5, 1, 3 },
+		{ { 1, 64, 1, 1, 1 }, 63, 0, 6 },
+		{ { 1, 255, 1, 1, 1 }, 254, 0, 8 },
+		{ { 2, 3, 1, 1, 2 }, 13, 1, 3 },
 	};
 	const struct cpu_topology *topology = &cases[_i].topology;
 	unsigned int logical = topology->threads * topology->cores;
@@ -429,9 +430,108 @@ START_TEST(identity_and_topology_follow_the_machine)
 }
 END_TEST
 
+/* Dies and clusters are leaf 0x1F's alone, which a host that ends at 0xD is given. */
+START_TEST(dies_and_clusters_have_levels_between)
+{
+	struct cpu_topology topology = { .threads = 2, .cores = 3, .clusters = 2, .dies = 2, .sockets = 2 };
+	static const uint32_t want[][3] = { { 1, 2, 1 }, { 3, 6, 2 }, { 4, 12, 3 }, { 5, 24, 5 }, { 0, 0, 0 } };
+	struct kvm_cpuid2 *cpuid = host_leaves();
+	struct cpu_place place = cpu_topology_place(&topology, 47);
+	uint32_t id = cpuid_apic_id(&topology, &place);
+
+	ck_assert_uint_eq(id, 0x20 | 0x10 | 0x8 | 2 << 1 | 1);
+	leaf(cpuid, 0, 0)->eax = 0xd;
+	ck_assert_int_eq(cpuid_fill(cpuid, CPUID_ENTRIES + CPUID_SPARE, &topology, id, true), 0);
+
+	ck_assert_uint_eq(leaf(cpuid, 0, 0)->eax, 0x1f);
+	for (uint32_t i = 0; i < ARRAY_SIZE(want); i++) {
+		ck_assert_uint_eq(leaf(cpuid, 0x1f, i)->eax, want[i][0]);
+		ck_assert_uint_eq(leaf(cpuid, 0x1f, i)->ebx, want[i][1]);
+		ck_assert_uint_eq(leaf(cpuid, 0x1f, i)->ecx, want[i][2] << 8 | i);
+		ck_assert_uint_eq(leaf(cpuid, 0x1f, i)->edx, id);
+	}
+	ck_assert_uint_eq(leaf(cpuid, 0xb, 1)->eax, 5);
+	ck_assert_uint_eq(leaf(cpuid, 0xb, 1)->ebx, 24);
+	/* L3 is the die's, L1 the core's; the socket has 2^4 numbers for cores */
+	ck_assert_uint_eq((leaf(cpuid, 4, 3)->eax >> 14) & 0xfff, 15);
+	ck_assert_uint_eq((leaf(cpuid, 4, 0)->eax >> 14) & 0xfff, 1);
+	ck_assert_uint_eq(leaf(cpuid, 4, 0)->eax >> 26, 15);
+	ck_assert_uint_eq(leaf(cpuid, 0x80000008, 0)->ecx & 0xff, 23);
+	ck_assert_uint_eq(leaf(cpuid, 0x80000008, 0)->ecx >> 12 & 0xf, 5);
+	ck_assert_uint_eq(leaf(cpuid, 0x8000001e, 0)->ebx >> 8, 1);
+	ck_assert_uint_eq(leaf(cpuid, 0x8000001e, 0)->ecx, 0);
+	free(cpuid);
+}
+END_TEST
+
+/* Linux reads AMD's topology with TOPOEXT only. */
+START_TEST(an_amd_without_topoext_gets_it_for_threads)
+{
+	static const struct cpu_topology plain = { 1, 4, 1, 1, 1 }, threads = { 2, 2, 1, 1, 1 };
+	static const struct kvm_cpuid_entry2 leaves[] = {
+		{ .function = 0, .eax = 0xd, .ebx = 0x68747541, .edx = 0x69746e65, .ecx = 0x444d4163 },
+		{ .function = 0x80000000, .eax = 0x8000000a }, { .function = 0x80000001, .ecx = 4 },
+	};
+	struct cpuid_case made = { .head.nent = ARRAY_SIZE(leaves) };
+
+	memcpy(made.entries, leaves, sizeof(leaves));
+	ck_assert_int_eq(cpuid_fill(&made.head, CPUID_ENTRIES, &plain, 3, true), 0);
+	ck_assert_uint_eq(leaf(&made.head, 0x80000000, 0)->eax, 0x8000000a);
+	ck_assert_uint_eq(leaf(&made.head, 0x80000001, 0)->ecx, 4);
+
+	ck_assert_int_eq(cpuid_fill(&made.head, CPUID_ENTRIES, &threads, 3, true), 0);
+	ck_assert_uint_eq(leaf(&made.head, 0x80000000, 0)->eax, 0x8000001e);
+	ck_assert_uint_eq(leaf(&made.head, 0x80000001, 0)->ecx, 4 | 1 << 22);
+	ck_assert_uint_eq(leaf(&made.head, 0x8000001e, 0)->eax, 3);
+	ck_assert_uint_eq(leaf(&made.head, 0x8000001e, 0)->ebx, 0x101);
+	ck_assert_uint_eq(leaf(&made.head, 0x8000001d, 0)->eax, 0);
+	made.entries[0].ecx = 0x6c65746e;
+	leaf(&made.head, 0x80000001, 0)->ecx = 0;
+	ck_assert_int_eq(cpuid_fill(&made.head, CPUID_ENTRIES, &threads, 3, true), 0);
+	ck_assert_uint_eq(leaf(&made.head, 0x80000001, 0)->ecx, 0);
+}
+END_TEST
+
+START_TEST(a_hybrid_host_makes_no_hybrid_guest)
+{
+	struct cpu_topology topology = { 1, 1, 1, 1, 1 };
+	struct kvm_cpuid2 *cpuid = host_leaves();
+	struct kvm_cpuid_entry2 *seven = &cpuid->entries[cpuid->nent++], *kind = &cpuid->entries[cpuid->nent++];
+
+	*seven = (struct kvm_cpuid_entry2){ .function = 7, .flags = 1, .edx = 0xffffffff };
+	*kind = (struct kvm_cpuid_entry2){ .function = 0x1a, .eax = 0x40000001 };
+	ck_assert_int_eq(cpuid_fill(cpuid, CPUID_ENTRIES + CPUID_SPARE, &topology, 0, true), 0);
+
+	ck_assert_uint_eq(leaf(cpuid, 7, 0)->edx, 0xffff7fff);
+	ck_assert_uint_eq(leaf(cpuid, 0x1a, 0)->eax, 0);
+	free(cpuid);
+}
+END_TEST
+
+START_TEST(tables_have_the_apic_ids_of_the_topology)
+{
+	/* three cores have two bits */
+	static const uint8_t want[] = { 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14 };
+	struct aml out = { 0 };
+	const uint8_t *madt;
+
+	ck_assert_int_eq(config_set(kvm->config, "cpus", "12,sockets=2,dies=2,clusters=1,cores=3"), 0);
+	load_tables(12);
+	madt = table_find("APIC");
+	mp_table_build(kvm, &out);
+
+	for (unsigned int i = 0; i < 12; i++) {
+		ck_assert_uint_eq(madt[44 + 8 * i + 3], want[i]);
+		ck_assert_uint_eq(madt[44 + 8 * i + 2], i);
+		ck_assert_uint_eq(out.data[16 + 44 + 20 * i + 1], want[i]);
+	}
+	aml_free(&out);
+}
+END_TEST
+
 START_TEST(a_pmu_without_counters_is_none)
 {
-	struct cpu_topology topology = { 1, 1, 1 };
+	struct cpu_topology topology = { 1, 1, 1, 1, 1 };
 	struct kvm_cpuid2 *cpuid = host_leaves();
 
 	ck_assert_int_eq(cpuid_fill(cpuid, CPUID_ENTRIES + CPUID_SPARE, &topology, 0, true), 0);
@@ -443,7 +543,7 @@ END_TEST
 
 START_TEST(cpuid_without_room_is_refused)
 {
-	struct cpu_topology topology = { 1, 1, 1 };
+	struct cpu_topology topology = { 1, 1, 1, 1, 1 };
 	struct kvm_cpuid2 *cpuid = host_leaves();
 
 	ck_assert_int_eq(cpuid_fill(cpuid, cpuid->nent, &topology, 0, true), -E2BIG);
@@ -463,7 +563,11 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, an_eisa_id_is_packed_into_a_double_word);
 	tcase_add_test(tests, package_lengths_count_their_own_bytes);
 	tcase_add_loop_test(tests, the_mp_table_adds_up, 0, 4);
-	tcase_add_loop_test(tests, identity_and_topology_follow_the_machine, 0, 6);
+	tcase_add_loop_test(tests, identity_and_topology_follow_the_machine, 0, 7);
+	tcase_add_test(tests, dies_and_clusters_have_levels_between);
+	tcase_add_test(tests, an_amd_without_topoext_gets_it_for_threads);
+	tcase_add_test(tests, a_hybrid_host_makes_no_hybrid_guest);
+	tcase_add_test(tests, tables_have_the_apic_ids_of_the_topology);
 	tcase_add_test(tests, a_pmu_without_counters_is_none);
 	tcase_add_test(tests, cpuid_without_room_is_refused);
 }
