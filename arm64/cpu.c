@@ -155,6 +155,12 @@ static int cpu_set_init(const struct kvm_cpu *cpu)
 	return 0;
 }
 
+bool arch_answers(const struct config *config)
+{
+	(void)config;
+	return false;
+}
+
 unsigned long arch_cpu_id(const struct kvm *kvm, unsigned int index)
 {
 	(void)kvm;

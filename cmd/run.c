@@ -469,6 +469,8 @@ static int run_run(struct config *config, int argc, char **argv)
 	set_loglevel(config);
 	if (config_flag(config, "list-init"))
 		return init_for_each(list_init, NULL);
+	if (arch_answers(config))
+		return 0;
 	return run_machine(config, (int)operands, argv, config_split(config) == SIZE_MAX ? NULL : argv + operands);
 }
 

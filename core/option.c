@@ -344,6 +344,11 @@ struct config_value *config_resolve(const struct config *config, struct config_v
 
 	if (!same_as)
 		return value;
+	if (value->def->type == OPTION_STRING) {
+		bool number = *text && **text && strspn(*text, "0123456789") == strcspn(*text, ",");
+
+		return number ? config_find(config, same_as, strlen(same_as)) : value;
+	}
 	length = strcspn(same_as, "=");
 	*text = same_as + length + 1;
 	return config_find(config, same_as, length);

@@ -12,6 +12,7 @@
 #include "kvm/arch.h"
 #include "kvm/log.h"
 #include "kvm/x86.h"
+#include "x86/cpu-model.h"
 #include "x86/cpuid.h"
 #include "x86/msr.h"
 #include "x86/state.h"
@@ -53,6 +54,7 @@ static int cpu_ioctl(struct kvm_cpu *cpu, unsigned long request, void *argument,
 static int cpu_set_cpuid(struct kvm_cpu *cpu)
 {
 	struct cpu_topology topology;
+	int result;
 	_cleanup_free_ struct kvm_cpuid2 *cpuid = cpuid_for_vcpu(x86_host_cpuid(cpu->kvm));
 
 	if (!cpuid)
@@ -62,7 +64,11 @@ static int cpu_set_cpuid(struct kvm_cpu *cpu)
 	if (cpuid_fill(cpuid, cpuid->nent + CPUID_SPARE, &topology, x86_apic_id(cpu->kvm, cpu->index),
 		       kvm_check_extension(cpu->kvm, KVM_CAP_TSC_DEADLINE_TIMER) > 0))
 		return log_error(E2BIG, "vCPU %u: CPUID doesn't fit", cpu->index);
-	return cpu_ioctl(cpu, KVM_SET_CPUID2, cpuid, "KVM_SET_CPUID2");
+	cpu_model_finish(x86_cpu_model(cpu->kvm), cpuid);
+	result = cpu_ioctl(cpu, KVM_SET_CPUID2, cpuid, "KVM_SET_CPUID2");
+	if (!result)
+		cpu_model_set_msrs(x86_cpu_model(cpu->kvm), cpu);
+	return result;
 }
 
 /* ---- power-on state ---- */

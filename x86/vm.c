@@ -13,6 +13,7 @@
 
 #include "kvm/log.h"
 #include "kvm/x86.h"
+#include "x86/cpu-model.h"
 #include "x86/cpuid.h"
 
 const char arch_name[] = "x86_64";
@@ -24,7 +25,8 @@ static const char x86_vm_key[] = "x86 machine";
 struct x86_vm {
 	struct platform_layout layout;
 	struct x86_entry entry;
-	struct kvm_cpuid2 *host_cpuid;
+	struct kvm_cpuid2 *host_cpuid;	/* as --cpu has it */
+	struct cpu_model model;
 	/* power-on state, taken when the chips were made */
 	struct kvm_irqchip chips[3];
 	struct kvm_pit_state2 pit;
@@ -38,6 +40,11 @@ static struct x86_vm *x86_vm(const struct kvm *kvm)
 const struct kvm_cpuid2 *x86_host_cpuid(const struct kvm *kvm)
 {
 	return x86_vm(kvm)->host_cpuid;
+}
+
+const struct cpu_model *x86_cpu_model(const struct kvm *kvm)
+{
+	return &x86_vm(kvm)->model;
 }
 
 struct x86_entry *x86_entry(const struct kvm *kvm)
@@ -258,6 +265,16 @@ static int vm_check_topology(const struct kvm *kvm)
 	return 0;
 }
 
+static int vm_choose_model(const struct kvm *kvm, struct x86_vm *vm)
+{
+	const char *text = config_string(kvm->config, "cpu");
+	int result = text ? cpu_model_choose(text, vm->host_cpuid, &vm->model) : 0;
+
+	if (!result)
+		cpu_model_apply(&vm->model, vm->host_cpuid);
+	return result;
+}
+
 int arch_vm_init(struct kvm *kvm)
 {
 	struct x86_vm *vm;
@@ -269,7 +286,9 @@ int arch_vm_init(struct kvm *kvm)
 	if (!vm)
 		return log_errno(ENOMEM, "machine");
 	vm->host_cpuid = cpuid_host(kvm);
-	result = vm->host_cpuid ? vm_make_chips(kvm) : -EIO;
+	result = vm->host_cpuid ? vm_choose_model(kvm, vm) : -EIO;
+	if (!result)
+		result = vm_make_chips(kvm);
 	if (!result)
 		result = vm_take_power_on_state(kvm, vm);
 	if (!result)

@@ -24,6 +24,9 @@ void arch_vm_exit(struct kvm *kvm);
 /** arch_ram_layout() - fills kvm->ram[] and kvm->ram_count for kvm->ram_size bytes; 0 or -errno (said) */
 int __must_check arch_ram_layout(struct kvm *kvm);
 
+/** arch_answers() - prints what an option's value "help" asks for; false: nothing is asked */
+bool arch_answers(const struct config *config);
+
 /** arch_cpu_id() - what KVM_CREATE_VCPU is to call vCPU @index (x86: its APIC id) */
 unsigned long arch_cpu_id(const struct kvm *kvm, unsigned int index);
 

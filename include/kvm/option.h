@@ -39,7 +39,8 @@ struct option_def {
 	const char *fallback;		/* default as text, or NULL: absent */
 	const char *const *choices;	/* OPTION_CHOICE: NULL-terminated */
 	uint64_t min, max;		/* OPTION_UINT, OPTION_SIZE; max 0: none */
-	const char *same_as;		/* OPTION_FLAG: "NAME=VALUE" of the option that it sets; there is no --no- of it */
+	const char *same_as;		/* OPTION_FLAG: "NAME=VALUE" of the option that it sets; there is no --no- of it.
+					   OPTION_STRING: "NAME" of the option that a number is for */
 	const char *pending;		/* not NULL: answers "not built yet (this)" when it is used */
 };
 
