@@ -65,13 +65,19 @@ static void lost(struct disk_nbd *nbd, const char *why)
 	nbd_keep_flight(nbd);
 }
 
+/* What comes of it is nobody's business any more. */
+static void attempt_drop(struct disk_nbd *nbd)
+{
+	if (nbd->attempt)
+		nbd_attempt_abandon(nbd->attempt);
+	nbd->attempt = NULL;
+}
+
 void nbd_close_connection(struct disk_nbd *nbd)
 {
 	const struct nbd_library *library = nbd->library;
 
-	if (nbd->attempt)
-		nbd_attempt_abandon(nbd->attempt);
-	nbd->attempt = NULL;
+	attempt_drop(nbd);
 	if (!nbd->handle)
 		return;
 	if (!library->disconnect(nbd->handle, 0))
@@ -307,9 +313,7 @@ void nbd_attach(struct disk_nbd *nbd, struct disk_engine *engine)
 {
 	if (nbd->engine)
 		return;
-	if (nbd->attempt)
-		nbd_attempt_abandon(nbd->attempt);
-	nbd->attempt = NULL;
+	attempt_drop(nbd);
 	nbd->engine = engine;
 	nbd->next = engine->remotes;
 	engine->remotes = nbd;
@@ -320,9 +324,7 @@ void nbd_attach(struct disk_nbd *nbd, struct disk_engine *engine)
 
 void nbd_detach(struct disk_nbd *nbd)
 {
-	if (nbd->attempt)
-		nbd_attempt_abandon(nbd->attempt);
-	nbd->attempt = NULL;
+	attempt_drop(nbd);
 	event_del(&nbd->source);
 	event_timer_cancel(&nbd->timer);
 	event_work_cancel(&nbd->deliver);
