@@ -40,7 +40,6 @@ struct pmem_flush {
 static void flush_run(struct call *call)
 {
 	struct pmem_flush *flush = container_of(call, struct pmem_flush, call);
-
 	const struct pmem_file *file = flush->pmem->file;
 
 	/* what was written through the mapping is the file's, unless it was cut short, which nobody may have met yet */

@@ -91,7 +91,6 @@ static inline void queue_interrupt(struct virtqueue *vq)
 int split_start(struct virtqueue *vq);
 int split_pop(struct virtqueue *vq, struct virtio_request **out);
 int split_retake(struct virtqueue *vq, uint16_t head, struct virtio_request **out);
-void split_unpop(struct virtqueue *vq, struct virtio_request *req);
 void split_push(struct virtqueue *vq, struct virtio_request *req, uint32_t written);
 void split_flush(struct virtqueue *vq);
 uint16_t split_waiting(const struct virtqueue *vq);
