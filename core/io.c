@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "kvm/io.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 ssize_t fd_read_at(int fd, uint64_t offset, void *buffer, size_t length)
@@ -35,6 +37,23 @@ int fd_write_at(int fd, uint64_t offset, const void *buffer, size_t length)
 		done += (size_t)put;
 	}
 	return 0;
+}
+
+const char *temporary_folder(void)
+{
+	const char *folder = getenv("TMPDIR");
+
+	return folder && *folder ? folder : "/var/tmp";
+}
+
+int temporary_file(const char *folder, char *path, size_t size)
+{
+	int fd;
+
+	if (snprintf(path, size, "%s/lkvm-XXXXXX", folder) >= (int)size)
+		return -ENAMETOOLONG;
+	fd = mkostemp(path, O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
 bool bytes_are_zero(const void *bytes, size_t length)

@@ -23,6 +23,7 @@
 #include "kvm/arch.h"
 #include "kvm/fork.h"
 #include "kvm/kvm.h"
+#include "kvm/io.h"
 #include "kvm/log.h"
 
 #define RAM_ALIGN	MIB(2)
@@ -144,11 +145,9 @@ static int ram_open_hugetlbfs(const char *path, uint64_t *page)
 		return log_error(EINVAL, "option --hugetlbfs: '%s' is no hugetlbfs mount (or say --hugetlbfs alone)",
 				 path);
 	*page = (uint64_t)fs.f_bsize;
-	if (snprintf(name, sizeof(name), "%s/lkvm-XXXXXX", path) >= (int)sizeof(name))
-		return log_error(ENAMETOOLONG, "option --hugetlbfs: '%s' is too long a path", path);
-	fd = mkostemp(name, O_CLOEXEC);
+	fd = temporary_file(path, name, sizeof(name));
 	if (fd < 0)
-		return log_errno(errno, "option --hugetlbfs: '%s': can't make a file there", path);
+		return log_errno(fd, "option --hugetlbfs: '%s': can't make a file there", path);
 	unlink(name);
 	return fd;
 }

@@ -17,6 +17,7 @@
 
 #include "disk/engine.h"
 #include "disk/file.h"
+#include "kvm/io.h"
 #include "kvm/log.h"
 
 #define COPY_MAX	GIB(1)		/* about a second */
@@ -52,32 +53,18 @@ static int copy_data(int from, int to, off_t size)
 	return result;
 }
 
-/* Not by O_TMPFILE, which not every file system has. */
-static int make_nameless(const char *folder)
-{
-	char path[PATH_MAX];
-	int fd;
-
-	if (snprintf(path, sizeof(path), "%s/lkvm-written-XXXXXX", folder) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	unlink(path);
-	return fd;
-}
-
 static int copy_file(const struct disk_file *file)
 {
-	const char *folder = getenv("TMPDIR");
+	const char *folder = temporary_folder();
 	_cleanup_close_ int fd = -1;
+	char path[PATH_MAX];
 	struct stat status;
 	int result;
 
-	folder = folder && *folder ? folder : "/var/tmp";
-	fd = make_nameless(folder);
+	fd = temporary_file(folder, path, sizeof(path));
 	if (fd < 0)
 		return log_errno(fd, "disk '%s': no copy of what was written can be made in '%s' (set $TMPDIR)", file->path, folder);
+	unlink(path);
 	if (ioctl(fd, FICLONE, file->fd) == 0)
 		return take_fd(&fd);
 	if (fstat(file->fd, &status))

@@ -12,6 +12,7 @@
 #include "disk/engine.h"
 #include "disk/file.h"
 #include "kvm/image.h"
+#include "kvm/io.h"
 #include "kvm/log.h"
 #include "kvm/option.h"
 
@@ -51,17 +52,14 @@ static int size_of_newest(const struct disk_options *options, uint64_t *size)
 
 static int make_nameless(const struct disk *base, const struct disk_options *given, char *path, size_t size)
 {
-	const char *folder = getenv("TMPDIR");
 	struct image_options options = { .path = path, .format = "qcow2", .size = base->info.size, .force = true };
 	int fd, result = given->written_count ? size_of_newest(given, &options.size) : 0;
 
 	if (result)
 		return result;
-	if (snprintf(path, size, "%s/lkvm-overlay-XXXXXX", folder && *folder ? folder : "/var/tmp") >= (int)size)
-		return log_error(ENAMETOOLONG, "disk '%s': $TMPDIR is too long a name for its overlay", base->file->path);
-	fd = mkostemp(path, O_CLOEXEC);
+	fd = temporary_file(temporary_folder(), path, size);
 	if (fd < 0)
-		return log_errno(errno, "disk '%s': its overlay '%s' can't be made (set $TMPDIR)", base->file->path, path);
+		return log_errno(fd, "disk '%s': its overlay can't be made in '%s' (set $TMPDIR)", base->file->path, temporary_folder());
 	close(fd);
 	return image_create(&options);
 }
