@@ -110,6 +110,16 @@ static int fill_segments(const struct boot_file *file, uint64_t offset, struct i
 	return 0;
 }
 
+/* It is read straight into memory, and fill_segments() has used the segments up. */
+static void boot_file_dirty(struct kvm *kvm, uint64_t length, gpa_t to)
+{
+	struct iovec iov[RAM_RANGES_MAX];
+	int count = memory_iov(&kvm->memory, to, length, true, iov, ARRAY_SIZE(iov));
+
+	for (int i = 0; i < count; i++)
+		memory_dirty(&kvm->memory, iov[i].iov_base, iov[i].iov_len);
+}
+
 int boot_file_load(struct kvm *kvm, const struct boot_file *file, uint64_t offset, uint64_t length,
 		   gpa_t to)
 {
@@ -124,6 +134,7 @@ int boot_file_load(struct kvm *kvm, const struct boot_file *file, uint64_t offse
 				 file->what, file->path, (unsigned long long)length,
 				 (unsigned long long)to.value);
 	error = fill_segments(file, offset, iov, count);
+	boot_file_dirty(kvm, length, to);
 	if (error == -ENODATA)
 		return file_truncated(file, offset, length);
 	if (error < 0)

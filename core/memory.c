@@ -75,7 +75,7 @@ static uint64_t region_read(const struct flat_range *range, uint64_t offset, uns
 	return value;
 }
 
-static void region_write(const struct flat_range *range, uint64_t offset, unsigned int size, uint64_t value)
+static void region_write(struct address_space *space, const struct flat_range *range, uint64_t offset, unsigned int size, uint64_t value)
 {
 	struct region *region = range->region;
 
@@ -84,6 +84,7 @@ static void region_write(const struct flat_range *range, uint64_t offset, unsign
 	if (region->kind == REGION_RAM) {
 		value = htole64(value);
 		memcpy((char *)region->host + offset, &value, size);
+		memory_dirty(space, (char *)region->host + offset, size);
 		return;
 	}
 	for (unsigned int done = 0, piece; done < size; done += piece) {
@@ -142,7 +143,7 @@ bool space_io_write(struct address_space *space, uint64_t address, unsigned int 
 		const struct flat_range *range = io_part(view, address, done, size - done, &part);
 
 		if (range) {
-			region_write(range, range->offset + (address + done - range->base), part, value >> (done * 8));
+			region_write(space, range, range->offset + (address + done - range->base), part, value >> (done * 8));
 			taken = true;
 		}
 	}
@@ -214,6 +215,7 @@ int memory_write(struct address_space *space, gpa_t to, const void *buffer, size
 		if (!host)
 			return -EFAULT;
 		memcpy(host, from, part);
+		memory_dirty(space, host, part);
 	}
 	return 0;
 }
@@ -233,6 +235,7 @@ int memory_set(struct address_space *space, gpa_t to, int byte, size_t length)
 		if (!host)
 			return -EFAULT;
 		memset(host, byte, part);
+		memory_dirty(space, host, part);
 	}
 	return 0;
 }

@@ -26,6 +26,7 @@ struct memslots {
 	struct memslot *slots;
 	size_t count;			/* of the array; grows up to KVM's ceiling */
 	size_t max;
+	bool logging;			/* KVM records what is written to RAM */
 };
 
 /* ---- memory slots ---- */
@@ -53,7 +54,7 @@ static int memslot_set(struct memslots *slots, size_t index, const struct memslo
 {
 	struct kvm_userspace_memory_region region = {
 		.slot = (uint32_t)index,
-		.flags = present && slot->read_only ? KVM_MEM_READONLY : 0,
+		.flags = !present ? 0 : slot->read_only ? KVM_MEM_READONLY : slots->logging ? KVM_MEM_LOG_DIRTY_PAGES : 0,
 		.guest_phys_addr = slot->gpa,
 		.memory_size = present ? slot->size : 0,
 		.userspace_addr = (uintptr_t)slot->host,
@@ -127,6 +128,8 @@ static int memslots_apply(struct memslots *slots, const struct flat_view *view)
 		result = memslot_set(slots, i, &slots->slots[i], false);
 		if (result)
 			return result;
+		/* its record has gone with it */
+		memory_dirty(&slots->kvm->memory, slots->slots[i].host, slots->slots[i].size);
 		slots->slots[i].size = 0;
 	}
 	for (size_t i = 0; i < view->count; i++) {
@@ -157,6 +160,59 @@ static int ports_commit(struct space_listener *listener, const struct flat_view 
 	(void)old;
 	(void)next;
 	return 0;
+}
+
+/* ---- which pages were written ---- */
+
+int memslots_log(struct kvm *kvm, bool on)
+{
+	struct memslots *slots = kvm->memslots;
+	int result = 0;
+
+	pthread_mutex_lock(&kvm->memory.lock);
+	slots->logging = on;
+	for (size_t i = 0; i < slots->count && !result; i++)
+		if (slots->slots[i].size && !slots->slots[i].read_only)
+			result = memslot_set(slots, i, &slots->slots[i], true);
+	slots->logging = on && !result;
+	pthread_mutex_unlock(&kvm->memory.lock);
+	return result;
+}
+
+static void memslot_mark(const struct memslot *slot, const uint64_t *bits, struct dirty_map *map)
+{
+	uint64_t pages = slot->size / MEMSLOT_PAGE;
+
+	for (uint64_t first = 0; first < pages; first += 64)
+		for (uint64_t word = bits[first / 64]; word; word &= word - 1)
+			memory_dirty_mark(map, (char *)slot->host + (first + (unsigned int)__builtin_ctzll(word)) * MEMSLOT_PAGE,
+					  MEMSLOT_PAGE);
+}
+
+int memslots_collect(struct kvm *kvm, struct dirty_map *map)
+{
+	struct memslots *slots = kvm->memslots;
+	int result = 0;
+
+	pthread_mutex_lock(&kvm->memory.lock);
+	for (size_t i = 0; i < slots->count && !result; i++) {
+		const struct memslot *slot = &slots->slots[i];
+		struct kvm_dirty_log log = { .slot = (uint32_t)i };
+		_cleanup_free_ uint64_t *bits = NULL;
+
+		if (!slot->size || slot->read_only)
+			continue;
+		bits = calloc((size_t)(slot->size / MEMSLOT_PAGE / 64 + 1), sizeof(*bits));
+		log.dirty_bitmap = bits;
+		if (!bits)
+			result = log_errno(ENOMEM, "guest memory: what was written");
+		else if (ioctl(kvm->vm_fd, KVM_GET_DIRTY_LOG, &log) < 0)
+			result = log_errno(errno, "guest memory: KVM can't say what was written");
+		else
+			memslot_mark(slot, bits, map);
+	}
+	pthread_mutex_unlock(&kvm->memory.lock);
+	return result;
 }
 
 /* ---- doorbells and coalesced zones ---- */

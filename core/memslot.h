@@ -9,4 +9,10 @@
 int __must_check memslots_init(struct kvm *kvm);
 void memslots_exit(struct kvm *kvm);
 
+/** memslots_log() - KVM records which pages of RAM are written, from now on or no more; 0 or negative errno (said) */
+int __must_check memslots_log(struct kvm *kvm, bool on);
+/** memslots_collect() - marks those in @map that KVM has recorded since the last time; any thread; 0 or negative errno (said) */
+struct dirty_map;
+int __must_check memslots_collect(struct kvm *kvm, struct dirty_map *map);
+
 #endif

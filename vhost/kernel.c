@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "kvm/kvm.h"
+#include "kvm/dirty.h"
 #include "kvm/vhost.h"
 
 struct vhost_kernel {
@@ -38,6 +38,20 @@ static int kernel_call(struct vhost *vhost, unsigned long request, const void *a
 	return log_errno(errno, "%s: vhost: %s", vhost->device->device.name, what);
 }
 
+/* While the VM is migrated: behind the table of memory, whose pages it counts. */
+static int kernel_log(struct vhost *vhost, uint64_t features)
+{
+	const struct dirty_map *map = atomic_load(&vhost->device->kvm->memory.written);
+	uint64_t base = map ? (uintptr_t)map->outside : 0;
+	int result;
+
+	if (!map)
+		return 0;
+	features |= BIT(VHOST_F_LOG_ALL);
+	result = kernel_call(vhost, VHOST_SET_LOG_BASE, &base, "a log of written pages");
+	return result ? result : kernel_call(vhost, VHOST_SET_FEATURES, &features, "features");
+}
+
 static int kernel_begin(struct vhost *vhost, uint64_t features, const struct vhost_region *regions, unsigned int count)
 {
 	struct {
@@ -52,7 +66,9 @@ static int kernel_begin(struct vhost *vhost, uint64_t features, const struct vho
 		memory.regions[i].userspace_addr = (uintptr_t)regions[i].host;
 	}
 	result = kernel_call(vhost, VHOST_SET_FEATURES, &features, "features");
-	return result ? result : kernel_call(vhost, VHOST_SET_MEM_TABLE, &memory, "guest memory");
+	if (!result)
+		result = kernel_call(vhost, VHOST_SET_MEM_TABLE, &memory, "guest memory");
+	return result || !vhost->logs ? result : kernel_log(vhost, features);
 }
 
 static int kernel_ring_fd(struct vhost *vhost, unsigned long request, unsigned int index, int fd, const char *what)
@@ -194,7 +210,7 @@ static int kernel_open_said(const char *option, const char *path, const char *mo
 }
 
 static int kernel_open(struct vhost_kernel **out, const struct vhost_ops *ops, const char *option, const char *path,
-		       const char *module)
+		       const char *module, bool *logs)
 {
 	struct vhost_kernel *kernel = calloc(1, sizeof(*kernel));
 	int result;
@@ -213,6 +229,7 @@ static int kernel_open(struct vhost_kernel **out, const struct vhost_ops *ops, c
 		kernel_close(&kernel->vhost);
 		return result;
 	}
+	*logs = kernel->vhost.features & BIT(VHOST_F_LOG_ALL);
 	/* Logging is migration's, IOMMUs are nobody's here, and a ring is reset without its knowing. */
 	kernel->vhost.features &= ~(BIT(VHOST_F_LOG_ALL) | BIT(VIRTIO_F_ACCESS_PLATFORM) | BIT(VHOST_NET_F_VIRTIO_NET_HDR) |
 				    BIT(VIRTIO_F_RING_RESET) | BIT(VIRTIO_F_NOTIFICATION_DATA) | BIT(VIRTIO_F_NOTIFY_ON_EMPTY));
@@ -223,11 +240,14 @@ static int kernel_open(struct vhost_kernel **out, const struct vhost_ops *ops, c
 int vhost_net_open(struct vhost **vhost, int tap_fd)
 {
 	struct vhost_kernel *kernel = NULL;
-	int result = kernel_open(&kernel, &net_ops, "network", "/dev/vhost-net", "vhost_net");
+	bool logs = false;
+	int result = kernel_open(&kernel, &net_ops, "network", "/dev/vhost-net", "vhost_net", &logs);
 
 	if (result)
 		return result;
 	kernel->tap_fd = tap_fd;
+	/* vsock's and SCSI's don't log what they write into buffers */
+	kernel->vhost.logs = logs;
 	*vhost = &kernel->vhost;
 	return 0;
 }
@@ -235,7 +255,8 @@ int vhost_net_open(struct vhost **vhost, int tap_fd)
 int vhost_vsock_open(struct vhost **vhost, uint64_t cid)
 {
 	struct vhost_kernel *kernel = NULL;
-	int result = kernel_open(&kernel, &vsock_ops, "vsock", "/dev/vhost-vsock", "vhost_vsock");
+	bool logs;
+	int result = kernel_open(&kernel, &vsock_ops, "vsock", "/dev/vhost-vsock", "vhost_vsock", &logs);
 
 	if (result)
 		return result;
@@ -264,7 +285,8 @@ static int scsi_look_for(const char *wwpn)
 int vhost_scsi_open(struct vhost **vhost, const char *wwpn, uint16_t tpgt)
 {
 	struct vhost_kernel *kernel = NULL;
-	int result = kernel_open(&kernel, &scsi_ops, "disk", "/dev/vhost-scsi", "vhost_scsi"), version;
+	bool logs;
+	int result = kernel_open(&kernel, &scsi_ops, "disk", "/dev/vhost-scsi", "vhost_scsi", &logs), version;
 
 	if (result)
 		return result;

@@ -12,7 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
-#include "kvm/kvm.h"
+#include "kvm/dirty.h"
 
 struct vhost_queue {
 	struct virtqueue *vq;
@@ -195,14 +195,19 @@ static int vhost_begin(struct vhost *vhost)
 {
 	struct virtio_device *device = vhost->device;
 	struct regions regions = { .count = 0 };
+	struct dirty_map *log;
 	int result;
 
+	log = atomic_load(&device->kvm->memory.written);
 	address_space_for_each(&device->kvm->memory, regions_add, &regions);
 	if (regions.too_many)
 		return log_error(E2BIG, "%s: guest memory is in more than %d pieces", device->device.name, VHOST_REGIONS_MAX);
 	result = vhost->ops->begin(vhost, device->features & vhost->features, regions.at, regions.count);
 	/* From the first ring on there is something to end. */
 	vhost->live = !result;
+	/* rings are known to have been written when they are saved; what else it writes is to be anywhere */
+	if (log && vhost->live && !vhost->logs)
+		atomic_store(&log->blind, true);
 	for (unsigned int i = 0; i < vhost->count && !result; i++)
 		result = queue_begin(vhost, i);
 	if (!result && vhost->ops->run)

@@ -315,8 +315,24 @@ static const struct state_field queue_fields[] = {
 STATE_TABLE(queue_table, "virtqueue", 1, queue_fields);
 _Static_assert(sizeof(gpa_t) == 8, "the addresses are saved as 64-bit integers");
 
+/* At each request would be too often: once they are saved the device writes no more. */
+static void rings_dirty(const struct virtqueue *vq)
+{
+	const gpa_t at[] = { vq->used, vq->desc };
+	/* a split ring's flags, index, elements and avail_event; a packed ring itself */
+	const uint64_t length[] = { vq->packed ? 4 : 6 + 8 * (uint64_t)vq->size, vq->packed ? 16 * (uint64_t)vq->size : 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(at) && vq->memory && vq->enabled; i++) {
+		const void *ring = memory_window(vq->memory, at[i], length[i]);
+
+		if (ring)
+			memory_dirty(vq->memory, ring, (size_t)length[i]);
+	}
+}
+
 void virtqueue_save(const struct virtqueue *vq, struct state_writer *writer)
 {
+	rings_dirty(vq);
 	state_save(writer, &queue_table, vq);
 	if (vq->packed)
 		packed_save(vq, writer);

@@ -70,10 +70,19 @@ static inline void request_count_one(atomic_ulong *counter, unsigned long more)
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
 }
 
+/* The device, or the kernel for it, has written to the segments: to how much of them it need not say truly. */
+static inline void request_dirty(struct virtqueue *vq, const struct virtio_request *req)
+{
+	for (unsigned int i = 0; i < req->writable; i++)
+		memory_dirty(vq->memory, req->segments[req->readable + i].iov_base, req->segments[req->readable + i].iov_len);
+}
+
 /* @req was pushed. */
 static inline void request_done(struct virtqueue *vq, struct virtio_request *req, uint32_t written)
 {
 	vq->in_flight--;
+	if (__builtin_expect(atomic_load_explicit(&vq->memory->written, memory_order_relaxed) != NULL, 0))
+		request_dirty(vq, req);
 	request_count_one(&vq->requests, 1);
 	request_count_one(&vq->bytes_read, req->readable_bytes);
 	request_count_one(&vq->bytes_written, written);

@@ -19,6 +19,7 @@
 #include "kvm/types.h"
 
 struct address_space;
+struct dirty_map;
 
 enum region_kind { REGION_RAM, REGION_ROM, REGION_IO, REGION_ALIAS };
 
@@ -155,6 +156,7 @@ struct address_space {
 	const char *name;
 	uint64_t limit;		/* first address past the space; 0 means 2^64 */
 	_Atomic(struct flat_view *) view;
+	_Atomic(struct dirty_map *) written;	/* kvm/dirty.h; NULL: nobody asks which pages were written */
 	pthread_mutex_t lock;	/* guards all below; see doc/architecture.md for its place in the order */
 	struct region *regions;
 	struct space_listener *listener;
@@ -271,6 +273,21 @@ int __must_check memory_iov(struct address_space *space, gpa_t at, uint64_t leng
  * meanwhile. Returns NULL if the range isn't wholly in one RAM region.
  */
 void *memory_window(struct address_space *space, gpa_t at, uint64_t length);
+
+/** memory_dirty_mark() - of memory_dirty(), while somebody asks */
+void memory_dirty_mark(struct dirty_map *map, const void *host, size_t length);
+
+/**
+ * memory_dirty() - @length bytes at @host, of memory_iov() or memory_window(), have been written; any thread
+ * Whoever writes by those says so behind the write. The accessors above, and virtqueues, do so by themselves.
+ */
+static inline void memory_dirty(struct address_space *space, const void *host, size_t length)
+{
+	struct dirty_map *map = atomic_load_explicit(&space->written, memory_order_relaxed);
+
+	if (__builtin_expect(map != NULL, 0))
+		memory_dirty_mark(map, host, length);
+}
 
 /**
  * memory_discard() - gives the host back what lies in a range of guest RAM; the guest reads zeroes there

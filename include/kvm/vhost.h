@@ -62,6 +62,7 @@ struct vhost_queue;
 struct vhost {
 	const struct vhost_ops *ops;
 	uint64_t features;		/* VIRTIO_ bits that it offers */
+	bool logs;			/* @begin sees to it that what it writes is in the log of kvm/dirty.h, if there is one */
 	bool repeats;			/* knows by itself what was in flight when it went away */
 
 	/* this layer's */
