@@ -78,7 +78,7 @@ int disk_open_backing(struct disk *disk, const char *name, const char *format)
 	return result ? result : disk_open_chained(&disk->backing, &options, disk);
 }
 
-int disk_open_beside(const struct disk *disk, const char *name, struct disk_file **file)
+int disk_open_beside(struct disk *disk, const char *name, struct disk_file **file)
 {
 	char path[PATH_MAX];
 	const struct disk_file_options options = {
@@ -88,7 +88,9 @@ int disk_open_beside(const struct disk *disk, const char *name, struct disk_file
 
 	if (!result)
 		result = disk_file_open(file, &options);
-	if (result || !same_file(*file, disk->file))
+	if (!result && !same_file(*file, disk->file))
+		disk->beside = *file;
+	if (result || disk->beside)
 		return result;
 	disk_file_close(*file);
 	*file = NULL;

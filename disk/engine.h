@@ -53,6 +53,8 @@ struct disk {
 	struct disk_info info;
 	const struct disk_format *format;
 	void *format_state;
+	struct disk_file *beside;	/* what disk_open_beside() opened; the format's; or NULL */
+	bool handed_over;		/* another process has it: disk_hand_over() */
 	struct disk *backing;		/* what the format doesn't map is read from there; or NULL */
 	const char *backing_name, *backing_format;	/* as they stand in the image, which owns them; or NULL */
 	bool guessed;			/* the format was probed, not given */
@@ -195,7 +197,7 @@ int __must_check disk_resolve(const char *image, const char *name, char *path, s
 /** disk_open_backing() - opens image @name (as it stands in disk's image) behind @disk; @format NULL: probes */
 int __must_check disk_open_backing(struct disk *disk, const char *name, const char *format);
 /** disk_open_beside() - opens a file that @disk's image refers to, with the disk's own access */
-int __must_check disk_open_beside(const struct disk *disk, const char *name, struct disk_file **file);
+int __must_check disk_open_beside(struct disk *disk, const char *name, struct disk_file **file);
 /** disk_open_overlay() - disk_open() for options with throw_away or overlay (disk/overlay.c) */
 int __must_check disk_open_overlay(struct disk **disk, const struct disk_options *options);
 /** disk_open_chained() - as disk_open(), @parent being the disk in front or NULL (disk/disk.c) */

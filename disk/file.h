@@ -6,6 +6,8 @@
 #ifndef DISK_FILE_H
 #define DISK_FILE_H
 
+#include <time.h>
+
 #include "kvm/disk.h"
 
 struct disk_file;
@@ -34,6 +36,7 @@ struct disk_file {
 	/* owned by the disk's loop */
 	uint64_t size;			/* bytes; what disk_file_resize() made of it */
 	unsigned int place;		/* in an io_uring's table of files, perhaps */
+	struct timespec handed_over;	/* when it was written to last, as it went to another process */
 	bool flush_by_thread;		/* its file system has no asynchronous flush */
 	struct disk_file_tap *tap;
 };
@@ -55,6 +58,11 @@ char *disk_file_real_path(const struct disk_file *file);
 
 /** disk_file_lock() - QEMU's byte locks, for reading or for writing; -EBUSY (said) when another has it */
 int __must_check disk_file_lock(const struct disk_file *file);
+/** disk_file_try_lock() - the same, saying nothing; disk_file_unlock() - gives them back */
+int __must_check disk_file_try_lock(const struct disk_file *file);
+void disk_file_unlock(const struct disk_file *file);
+/** disk_file_is_locked() - whether another process would find it in use, for writing */
+bool disk_file_is_locked(const struct disk_file *file);
 
 /*
  * Synchronous calls: any offset and length, also on a file that is open for direct I/O. They return 0 or a negative

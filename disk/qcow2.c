@@ -186,7 +186,8 @@ static void qcow2_close(struct disk *disk)
 {
 	struct qcow2 *q = disk->format_state;
 
-	if (q->begun)
+	/* one that is somebody else's by now may have grown there */
+	if (q->begun && !disk->handed_over)
 		finish_writing(q);
 	qcow2_free(q);
 }

@@ -222,7 +222,7 @@ static void vhd_close(struct disk *disk)
 {
 	struct vhd *vhd = disk->format_state;
 
-	if (vhd->dirty_first < vhd->dirty_end && vhd_flush(disk))
+	if (vhd->dirty_first < vhd->dirty_end && !disk->handed_over && vhd_flush(disk))
 		log_error(EIO, "disk '%s': its last changes are lost", vhd->file->path);
 	vhd_free(vhd);
 }

@@ -248,6 +248,14 @@ struct disk_identity {
 int __must_check disk_identify(const struct disk *disk, unsigned int depth, struct disk_identity *identity);
 int __must_check disk_sync(struct disk *disk);
 /**
+ * disk_hand_over() - of a disk that was synced and is quiesced: another process may open it, and write to it
+ * disk_take_back() - it is ours again. -EBUSY (not said): somebody has it; -ESTALE (said): somebody has written to it
+ * disk_is_held() - whether a lock of ours keeps others from writing to it, so that who has the disk is known to all
+ */
+bool disk_is_held(const struct disk *disk);
+void disk_hand_over(struct disk *disk);
+int __must_check disk_take_back(struct disk *disk);
+/**
  * disk_copy_writes() - what was written to a disk that was opened with throw_away, as a new image of its own: *@fd
  *
  * -1 for a disk that is read only. 0 or negative errno (said): -ENOTSUP for a disk that can be written and stays. It has
