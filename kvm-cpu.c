@@ -350,6 +350,11 @@ static bool cpu_serve_requests(struct kvm_cpu *cpu)
 	if (cpu_must_stop(cpu))
 		return false;
 	requests = atomic_load(&cpu->requests);
+	if (requests & CPU_REQUEST_THROTTLE) {
+		atomic_fetch_and(&cpu->requests, ~CPU_REQUEST_THROTTLE);
+		/* a signal, of whoever wants something else, ends it */
+		usleep(atomic_load(&cpu->kvm->throttle_us));
+	}
 	if (requests & CPU_REQUEST_NMI) {
 		int result;
 

@@ -10,6 +10,5 @@
 		.name = (name_), .help = (help_), .pending = (waits_for) };			\
 	COMMAND(variable)
 
-PENDING(migrate_command, "migrate", "Move a VM to another host", "the state issue");
 PENDING(device_command, "device", "Add and remove devices", "the state issue");
 PENDING(monitor_command, "monitor", "A prompt on the control socket", "the state issue");

@@ -26,6 +26,7 @@
 #include "kvm/guest-command.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/migrate.h"
 #include "kvm/snapshot.h"
 #include "kvm/terminal.h"
 #include "run.h"
@@ -380,9 +381,9 @@ static void list_init(const struct init_item *item, void *opaque)
 }
 
 /* @words: the command that stands behind `--`; NULL: there was none, and the VM is its own man, or its init's */
-static int run_with(struct config *config, char **words, struct restore *restore)
+static int run_with(struct config *config, char **words, struct restore *restore, struct incoming *incoming)
 {
-	bool ours = words || (!restore && (config_flag(config, "systemd") || config_given(config, "sandbox")));
+	bool ours = words || (!restore && !incoming && (config_flag(config, "systemd") || config_given(config, "sandbox")));
 	struct guest_command *command = NULL;
 	struct kvm *kvm;
 	uint64_t started_ns = event_now_ns();
@@ -399,7 +400,8 @@ static int run_with(struct config *config, char **words, struct restore *restore
 		return LKVM_STATUS_ERROR;
 	}
 	kvm->run_forks = run_forks;
-	result = command ? guest_command_attach(command, kvm) : restore ? restore_attach(restore, kvm) : 0;
+	result = command ? guest_command_attach(command, kvm) : restore ? restore_attach(restore, kvm) :
+		 incoming ? incoming_attach(incoming, kvm) : 0;
 	status = result < 0 ? error_status(result) : run_vm(kvm);
 	if (command && !result && atomic_load(&kvm->end) != KVM_END_NONE)
 		status = guest_command_status(command, status);
@@ -421,8 +423,23 @@ static int run_restored(struct config *config, char **words)
 		return LKVM_STATUS_USAGE;
 	}
 	result = restore_prepare(&restore, config);
-	status = result < 0 ? error_status(result) : run_with(config, NULL, restore);
+	status = result < 0 ? error_status(result) : run_with(config, NULL, restore, NULL);
 	restore_free(restore);
+	return status;
+}
+
+static int run_incoming(struct config *config, char **words)
+{
+	struct incoming *incoming = NULL;
+	int result, status;
+
+	if (words || config_given(config, "restore")) {
+		log_error(EUSAGE, "option --incoming: its guest runs already, and can't be given %s", words ? "a command" : "a snapshot's state");
+		return LKVM_STATUS_USAGE;
+	}
+	result = incoming_prepare(&incoming, config);
+	status = result < 0 ? error_status(result) : run_with(config, NULL, NULL, incoming);
+	incoming_free(incoming);
 	return status;
 }
 
@@ -455,11 +472,13 @@ int run_machine(struct config *config, int operands, char **argv, char **words)
 	if (take_operands(config, operands, argv) < 0 || check_name(config_string(config, "name")) < 0 ||
 	    take_named_root(config, &words, none) < 0)
 		return LKVM_STATUS_USAGE;
+	if (config_given(config, "incoming"))
+		return run_incoming(config, words);
 	if (config_given(config, "restore"))
 		return run_restored(config, words);
 	if (check_kernel(config) < 0)
 		return LKVM_STATUS_ERROR;
-	return run_with(config, words, NULL);
+	return run_with(config, words, NULL, NULL);
 }
 
 static int run_run(struct config *config, int argc, char **argv)

@@ -13,6 +13,7 @@
 #include "kvm/device.h"
 #include "kvm/fork.h"
 #include "kvm/kvm-cpu.h"
+#include "kvm/migrate.h"
 #include "kvm/terminal.h"
 
 /* For commands that differ in what they do only: name, help, function. */
@@ -39,7 +40,7 @@ static const char *status_name(const struct kvm *kvm)
 		return "shutdown";
 	switch (atomic_load(&kvm->state)) {
 	case KVM_RUNNING:	return "running";
-	case KVM_PAUSED:	return kvm->io_error ? "io-error" : "paused";
+	case KVM_PAUSED:	return kvm->io_error ? "io-error" : migration_pause_name(kvm);
 	case KVM_STOPPED:	break;
 	}
 	return "prelaunch";
@@ -164,10 +165,14 @@ SIMPLE_COMMAND(stop, "stop", "Pause the guest");
 
 static int cont(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
-	int r = kvm_user_resume(kvm);
+	const char *held = migration_holds(kvm);
+	int r;
 
 	(void)arguments;
 	(void)result;
+	if (held)
+		return fail(error, EBUSY, held);
+	r = kvm_user_resume(kvm);
 	/* between commands nobody else pauses a VM */
 	if (r == 0 && kvm->pause_depth)
 		return fail(error, EBUSY, "The guest stands still in gdb: let it go on there (x-lkvm-query-gdb says where)");

@@ -274,6 +274,26 @@ static int ram_add_regions(struct kvm *kvm)
 	return result;
 }
 
+int kvm_make_ram(struct kvm *kvm)
+{
+	int result = ram_check_size(kvm);
+
+	event_work_init(kvm->loop, &kvm->ram_unmount_work, ram_unmount);
+	return result ? result : ram_allocate(kvm);
+}
+
+void kvm_free_ram(struct kvm *kvm)
+{
+	if (kvm->ram_host)
+		munmap(kvm->ram_host, kvm->ram_size);
+	if (kvm->ram_fd >= 0)
+		close(kvm->ram_fd);
+	event_work_cancel(&kvm->ram_unmount_work);
+	ram_unmount(&kvm->ram_unmount_work);
+	kvm->ram_host = NULL;
+	kvm->ram_fd = -1;
+}
+
 /* ---- registration ---- */
 
 static void vm_exit(struct kvm *kvm)
@@ -290,23 +310,18 @@ static void vm_exit(struct kvm *kvm)
 	if (kvm->dev_fd >= 0)
 		close(kvm->dev_fd);
 	kvm->vm_fd = kvm->dev_fd = -1;
-	if (kvm->ram_host)
-		munmap(kvm->ram_host, kvm->ram_size);
-	if (kvm->ram_fd >= 0)
-		close(kvm->ram_fd);
-	event_work_cancel(&kvm->ram_unmount_work);
-	ram_unmount(&kvm->ram_unmount_work);
-	kvm->ram_host = NULL;
-	kvm->ram_fd = -1;
+	kvm_free_ram(kvm);
 	free(kvm->ram_regions);
 	kvm->ram_regions = NULL;
 }
 
 static int vm_init(struct kvm *kvm)
 {
-	int result = ram_check_size(kvm);
+	bool made = kvm->ram_host != NULL;
+	int result = made ? 0 : ram_check_size(kvm);
 
-	event_work_init(kvm->loop, &kvm->ram_unmount_work, ram_unmount);
+	if (!made)
+		event_work_init(kvm->loop, &kvm->ram_unmount_work, ram_unmount);
 	if (!result)
 		result = vm_open(kvm);
 	if (!result)
@@ -318,7 +333,7 @@ static int vm_init(struct kvm *kvm)
 	if (!result)
 		result = arch_vm_init(kvm);
 	if (!result)
-		result = ram_allocate(kvm);
+		result = made ? 0 : ram_allocate(kvm);
 	if (!result)
 		result = ram_add_regions(kvm);
 	if (result)

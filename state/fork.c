@@ -15,6 +15,7 @@
 #include "kvm/control.h"
 #include "kvm/disk.h"
 #include "kvm/log.h"
+#include "kvm/migrate.h"
 #include "kvm/net.h"
 #include "kvm/runtime-directory.h"
 #include "kvm/snapshot.h"
@@ -275,6 +276,8 @@ static int fork_possible(struct kvm *kvm, const struct fork_job *job, bool netwo
 		return fail(error, EBUSY, "The guest doesn't run");
 	if (job->status == FORK_RUNNING)
 		return fail(error, EBUSY, "The VM is being forked already");
+	if (migration_is_active(kvm))
+		return fail(error, EBUSY, "The VM is being migrated");
 	if (snapshot_is_written(kvm))
 		return fail(error, EBUSY, "A snapshot is being written");
 	if (kvm->debugger)

@@ -90,3 +90,12 @@ int machine_load(struct kvm *kvm, struct state_reader *reader)
 	kvm_resume(kvm);
 	return result;
 }
+
+uint64_t machine_set_discards(struct kvm *kvm, uint64_t page)
+{
+	uint64_t before = kvm->ram_regions[0].discard_page;
+
+	for (unsigned int i = 0; i < kvm->ram_count; i++)
+		__atomic_store_n(&kvm->ram_regions[i].discard_page, page, __ATOMIC_RELAXED);
+	return before;
+}

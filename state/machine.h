@@ -17,4 +17,10 @@ int __must_check machine_save(struct kvm *kvm, struct state_writer *writer);
  */
 int __must_check machine_load(struct kvm *kvm, struct state_reader *reader);
 
+/**
+ * machine_set_discards() - whether guest memory that the guest has freed may go back to the host, in pages of so many bytes
+ * (0: it stays, since it is read meanwhile); returns what it was
+ */
+uint64_t machine_set_discards(struct kvm *kvm, uint64_t page);
+
 #endif

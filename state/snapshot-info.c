@@ -23,7 +23,7 @@
 /* They belong to the one run, not to the machine. */
 static const char *const of_the_run[] = {
 	"name", "restore", "prefault", "loglevel", "debug", "debug-ioport", "debug-mmio", "debug-iodelay", "trace-init", "list-init",
-	"dev", "gdb", "tty", NULL
+	"dev", "gdb", "tty", "incoming", NULL
 };
 /* They belong to the machine, and may be given anew: the same devices with something else behind them. */
 static const char *const may_differ[] = { "network", "disk", "kernel", "initrd", "on-reboot", NULL };
@@ -201,7 +201,7 @@ int snapshot_apply(const json_t *info, const char *path, struct config *config)
 				 arch_name);
 	config_each_given(config, given_check, &walk);
 	if (walk.refused)
-		return log_error(EUSAGE, "option --%s: the machine is the snapshot's (beside --restore may stand --name, --network, --disk, "
+		return log_error(EUSAGE, "option --%s: the machine is made already (beside --restore and --incoming may stand --name, --network, --disk, "
 				 "--tty and what is about messages)", walk.refused);
 	json_object_foreach(options, name, value) {
 		if (!config_given(config, name))

@@ -18,6 +18,7 @@
 #include "kvm/disk.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/migrate.h"
 #include "kvm/snapshot.h"
 #include "kvm/thread.h"
 #include "state/machine.h"
@@ -106,16 +107,6 @@ static void *snapshot_thread(void *opaque)
 
 /* ---- the main thread ---- */
 
-static void discards_allow(struct snapshot *job, bool allow)
-{
-	struct kvm *kvm = job->kvm;
-
-	if (!allow)
-		job->discard_page = kvm->ram_regions[0].discard_page;
-	for (unsigned int i = 0; i < kvm->ram_count; i++)
-		__atomic_store_n(&kvm->ram_regions[i].discard_page, allow ? job->discard_page : 0, __ATOMIC_RELAXED);
-}
-
 static void job_clean(struct snapshot *job)
 {
 	snapshot_writer_close(&job->file);
@@ -130,7 +121,7 @@ static void memory_release(struct snapshot *job)
 	if (job->protect)
 		protect_stop(job->protect);
 	job->protect = NULL;
-	discards_allow(job, true);
+	machine_set_discards(job->kvm, job->discard_page);
 }
 
 static void job_resume(struct snapshot *job)
@@ -211,7 +202,7 @@ static int job_fill(struct snapshot *job)
 		result = memory_hold(job);
 	if (result)
 		return result;
-	discards_allow(job, false);
+	job->discard_page = machine_set_discards(job->kvm, 0);
 	result = thread_start(&job->thread, snapshot_thread, job, "snapshot");
 	if (result)
 		memory_release(job);
@@ -260,6 +251,8 @@ static int snapshot_possible(struct kvm *kvm, const struct snapshot *job, char *
 
 	if (!kvm->started_ns || atomic_load(&kvm->end) != KVM_END_NONE)
 		why = "The guest doesn't run";
+	else if (migration_is_active(kvm))
+		why = "The VM is being migrated";
 	else if (job->status == SNAPSHOT_RUNNING)
 		why = "Another snapshot is being written";
 	else if (config_split(kvm->config) != SIZE_MAX || config_flag(kvm->config, "systemd"))

@@ -54,7 +54,7 @@ static int vmgenid_load(struct device *device, struct state_reader *reader)
 	int result = state_load(reader, &vmgenid_state, vmgenid);
 
 	/* What is moved is the only one of its kind still; what a file was made of need not be. */
-	if (result || !device->kvm->restore)
+	if (result || !device->kvm->restore || device->kvm->incoming)
 		return result;
 	result = vmgenid_renew(vmgenid);
 	if (!result)

@@ -17,6 +17,7 @@
 #define CPU_REQUEST_STOP	BIT(1)	/* leave the thread */
 #define CPU_REQUEST_NMI		BIT(2)
 #define CPU_REQUEST_HOLD	BIT(3)	/* the debugger's: park while others may run */
+#define CPU_REQUEST_THROTTLE	BIT(4)	/* sleep for kvm->throttle_us, once */
 
 struct kvm_cpu_arch;
 

@@ -22,6 +22,7 @@
 struct device;
 struct fork_nursery;
 struct fork_origin;
+struct incoming;
 struct kvm_cpu;
 struct memslots;
 struct platform_device;
@@ -132,6 +133,7 @@ struct kvm {
 	struct kvm_debugger *debugger;	/* NULL: none; the vCPUs read it */
 	/* set before kvm_init(), or NULL: instead of the firmware, the first start loads saved state (state/restore.c) */
 	int (*restore)(struct kvm *kvm);
+	struct incoming *incoming;	/* set before kvm_init(): of a VM that is moved here, until it is (kvm/migrate.h); else NULL */
 	const struct fork_origin *origin;	/* set before kvm_init(): of a forked VM (kvm/fork.h); else NULL */
 	/* set before kvm_init(), or NULL: in a new process, which it ends, raises the VM's forks (cmd/run-fork.c) */
 	void (*run_forks)(struct fork_nursery *nursery);
@@ -145,6 +147,7 @@ struct kvm {
 	_Atomic enum kvm_end end;
 	atomic_int end_signal;		/* KVM_END_SIGNAL: which; set before it is requested */
 	atomic_int command_status;	/* KVM_END_COMMAND: the exit status; likewise */
+	atomic_uint throttle_us;	/* CPU_REQUEST_THROTTLE: below a second */
 	atomic_bool reset_wanted;
 	atomic_bool panicked;		/* a panic was seen on a console */
 	atomic_bool oopsed;		/* an oops was, and --oops=fail */
@@ -175,6 +178,12 @@ int __must_check kvm_create(struct kvm **kvm, struct config *config);
 int __must_check kvm_init(struct kvm *kvm, const struct init_options *options);
 /** kvm_run() - loads the firmware, starts the vCPUs, runs the main loop until the VM ends, joins the vCPUs */
 int __must_check kvm_run(struct kvm *kvm);
+/**
+ * kvm_make_ram() - guest memory, before kvm_init() does it: for who has something to put there; 0 or negative errno (said)
+ * kvm_free_ram() - takes it away again, if kvm_init() was not called
+ */
+int __must_check kvm_make_ram(struct kvm *kvm);
+void kvm_free_ram(struct kvm *kvm);
 /** kvm_exit() - walks the exit lists; kvm_free() - frees what kvm_create() made */
 void kvm_exit(struct kvm *kvm);
 void kvm_free(struct kvm *kvm);

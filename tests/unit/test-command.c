@@ -70,7 +70,7 @@ START_TEST(no_command_prints_the_usage)
 
 	ck_assert_ptr_nonnull(strstr(output, "usage: lkvm COMMAND"));
 	ck_assert_ptr_nonnull(strstr(output, "  run "));
-	ck_assert_ptr_null(strstr(output, "migrate"));
+	ck_assert_ptr_null(strstr(output, "monitor"));
 }
 END_TEST
 

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Where a migration goes to, or comes from: tcp:HOST:PORT, unix:PATH, exec:COMMAND or fd:N. Any thread.
+ */
+#ifndef STATE_MIGRATE_ADDRESS_H
+#define STATE_MIGRATE_ADDRESS_H
+
+#include <sys/types.h>
+
+#include "kvm/types.h"
+
+/** struct migrate_connection - @fd: a connected stream socket, or -1; @child: of exec:, else 0 */
+struct migrate_connection {
+	int fd;
+	pid_t child;
+	bool direct;			/* its other end is the other side itself: when that ends, we hear of it */
+};
+
+/** migrate_address_check() - whether @address is of one of the forms; 0 or -EUSAGE (said) */
+int __must_check migrate_address_check(const char *address);
+/**
+ * migrate_connect() - to one that waits
+ * @made: called with the socket before it is connected, so that somebody can shut it down meanwhile; or NULL
+ * 0 or negative errno (said).
+ */
+int __must_check migrate_connect(struct migrate_connection *connection, const char *address, void (*made)(void *opaque, int fd),
+				 void *opaque);
+/** migrate_accept() - waits for one that connects, as long as it takes; 0 or negative errno (said) */
+int __must_check migrate_accept(struct migrate_connection *connection, const char *address);
+void migrate_disconnect(struct migrate_connection *connection);
+
+#endif
