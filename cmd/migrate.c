@@ -146,6 +146,20 @@ static int finish(const struct config *config, struct qmp_client *client, const 
 	return r;
 }
 
+/* The parameters that are about to be set would be those of the one that is under way. */
+static int check_idle(struct qmp_client *client, const char *name)
+{
+	json_t *reply;
+	int r = control_call(client, "query-migrate", NULL, &reply);
+	bool over;
+
+	if (r < 0)
+		return r;
+	over = is_over(status_of(reply));
+	json_decref(reply);
+	return over ? 0 : log_error(EBUSY, "%s: is being migrated already (lkvm migrate --status or --cancel)", name);
+}
+
 static int move(const struct config *config, struct qmp_client *client, const char *name, const char *address)
 {
 	_cleanup_free_ char *whole = absolute(address);
@@ -153,7 +167,9 @@ static int move(const struct config *config, struct qmp_client *client, const ch
 
 	if (!whole)
 		return log_errno(ENOMEM, "%s", address);
-	r = control_call(client, "migrate-set-parameters", parameters_of(config), NULL);
+	r = check_idle(client, name);
+	if (r == 0)
+		r = control_call(client, "migrate-set-parameters", parameters_of(config), NULL);
 	if (r == 0)
 		r = control_call(client, "migrate", json_pack("{s:s}", "uri", whole), NULL);
 	return r || config_flag(config, "detach") ? r : finish(config, client, name, address);
