@@ -2,24 +2,10 @@
 /*
  * QMP's block_resize. The event BLOCK_IO_ERROR comes from the disks themselves (disk/errors.c).
  */
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "kvm/control.h"
 #include "kvm/disk.h"
-
-static int fail(char **error, int code, const char *format, ...) printf_like(3, 4);
-static int fail(char **error, int code, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	if (vasprintf(error, format, arguments) < 0)
-		*error = NULL;
-	va_end(arguments);
-	return -code;
-}
 
 /* QEMU's clients name a device by its id or a node by its name: here both are the device's name. */
 static const char *device_argument(const json_t *arguments)
@@ -38,19 +24,19 @@ static int block_resize(struct kvm *kvm, const json_t *arguments, json_t **resul
 
 	(void)result;
 	if (!disk)
-		return fail(error, ENODEV, "There is no disk '%s' (say disk0 for the first)", name ? name : "");
+		return qmp_fail(error, ENODEV, "There is no disk '%s' (say disk0 for the first)", name ? name : "");
 	if (!json_is_integer(size) || json_integer_value(size) <= 0)
-		return fail(error, EINVAL, "Parameter 'size' has to be a number of bytes above 0");
+		return qmp_fail(error, EINVAL, "Parameter 'size' has to be a number of bytes above 0");
 	status = disk_grow(disk, (uint64_t)json_integer_value(size));
 	if (!status)
 		return 0;
 	if (status == -EUSAGE)
-		return fail(error, EINVAL, "Disk '%s' can grow only, to whole blocks", name);
+		return qmp_fail(error, EINVAL, "Disk '%s' can grow only, to whole blocks", name);
 	if (status == -EROFS)
-		return fail(error, EROFS, "Disk '%s' is read-only", name);
+		return qmp_fail(error, EROFS, "Disk '%s' is read-only", name);
 	if (status == -ENOTSUP)
-		return fail(error, ENOTSUP, "Disk '%s' has an image or a device that can't grow", name);
-	return fail(error, -status, "The disk can't be made that large: %s", strerrordesc_np(-status));
+		return qmp_fail(error, ENOTSUP, "Disk '%s' has an image or a device that can't grow", name);
+	return qmp_fail(error, -status, "The disk can't be made that large: %s", strerrordesc_np(-status));
 }
 
 static const char *const resize_arguments[] = { "device", "node-name", "size", NULL };

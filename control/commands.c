@@ -22,12 +22,6 @@
 		.name = (name_), .help = (help_), .run = (function) };				\
 	QMP_COMMAND(function##_command)
 
-static int fail(char **error, int code, const char *text)
-{
-	*error = strdup(text);
-	return -code;
-}
-
 /* QEMU's word, which clients know */
 static const char *target_name(void)
 {
@@ -171,11 +165,11 @@ static int cont(struct kvm *kvm, const json_t *arguments, json_t **result, char 
 	(void)arguments;
 	(void)result;
 	if (held)
-		return fail(error, EBUSY, held);
+		return qmp_fail(error, EBUSY, "%s", held);
 	r = kvm_user_resume(kvm);
 	/* between commands nobody else pauses a VM */
 	if (r == 0 && kvm->pause_depth)
-		return fail(error, EBUSY, "The guest stands still in gdb: let it go on there (x-lkvm-query-gdb says where)");
+		return qmp_fail(error, EBUSY, "The guest stands still in gdb: let it go on there (x-lkvm-query-gdb says where)");
 	return r;
 }
 SIMPLE_COMMAND(cont, "cont", "Let the guest go on");
@@ -196,7 +190,7 @@ static int system_powerdown(struct kvm *kvm, const json_t *arguments, json_t **r
 
 	(void)arguments;
 	(void)result;
-	return r == -EOPNOTSUPP ? fail(error, EOPNOTSUPP, "This machine has no power button") : r;
+	return r == -EOPNOTSUPP ? qmp_fail(error, EOPNOTSUPP, "This machine has no power button") : r;
 }
 SIMPLE_COMMAND(system_powerdown, "system_powerdown", "Press the power button");
 
@@ -217,12 +211,12 @@ static int inject_nmi(struct kvm *kvm, const json_t *arguments, json_t **result,
 
 	(void)result;
 	if (!arch_has_nmi)
-		return fail(error, EOPNOTSUPP, "This architecture has no NMI");
+		return qmp_fail(error, EOPNOTSUPP, "This architecture has no NMI");
 	if (!cpu) {
 		r = kvm_nmi(kvm);
 	} else {
 		if (!json_is_integer(cpu) || index < 0 || index >= (json_int_t)kvm->cpu_count)
-			return fail(error, EINVAL, "There is no such vCPU");
+			return qmp_fail(error, EINVAL, "There is no such vCPU");
 		kvm_cpu_request(kvm->cpus[index], CPU_REQUEST_NMI);
 		r = 0;
 	}
@@ -292,9 +286,9 @@ static int x_lkvm_debug(struct kvm *kvm, const json_t *arguments, json_t **resul
 	int r;
 
 	if (!registers && !devices)
-		return fail(error, EINVAL, "'what' is one of: registers, devices");
+		return qmp_fail(error, EINVAL, "'what' is one of: registers, devices");
 	if (!kvm->started_ns)
-		return fail(error, EAGAIN, "The guest has not started yet");
+		return qmp_fail(error, EAGAIN, "The guest has not started yet");
 	fd = memfd_create("lkvm-debug", MFD_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -323,9 +317,9 @@ static int x_lkvm_sysrq(struct kvm *kvm, const json_t *arguments, json_t **resul
 
 	(void)result;
 	if (!key || strlen(key) != 1)
-		return fail(error, EINVAL, "Parameter 'key' has to be one character");
+		return qmp_fail(error, EINVAL, "Parameter 'key' has to be one character");
 	if (!terminal || terminal_sysrq(terminal, key[0]))
-		return fail(error, EOPNOTSUPP, "The VM's console takes no break (it has to be serial)");
+		return qmp_fail(error, EOPNOTSUPP, "The VM's console takes no break (it has to be serial)");
 	return 0;
 }
 

@@ -3,24 +3,10 @@
  * QMP's eject, blockdev-open-tray, blockdev-close-tray, blockdev-remove-medium and blockdev-change-medium, with QEMU's
  * meaning: of CD-ROM drives (virtio/scsi-drive.c). The event DEVICE_TRAY_MOVED comes from there. Main thread.
  */
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "kvm/control.h"
 #include "kvm/disk.h"
-
-static int fail(char **error, int code, const char *format, ...) printf_like(3, 4);
-static int fail(char **error, int code, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	if (vasprintf(error, format, arguments) < 0)
-		*error = NULL;
-	va_end(arguments);
-	return -code;
-}
 
 struct drive {
 	size_t index;			/* as disks_get() counts */
@@ -50,7 +36,7 @@ static size_t find_only(struct kvm *kvm, char **error)
 	}
 	if (found == 1)
 		return index;
-	fail(error, EINVAL, found ? "Parameter 'id' is missing, and there are %zu drives" :
+	qmp_fail(error, EINVAL, found ? "Parameter 'id' is missing, and there are %zu drives" :
 	     "There are %zu drives of CD-ROMs (make one: -d ,cdrom)", found);
 	return SIZE_MAX;
 }
@@ -65,7 +51,7 @@ static bool find_drive(struct kvm *kvm, const json_t *arguments, struct drive *d
 	drive->index = name ? disks_index(kvm, name) : find_only(kvm, error);
 	drive->owner = owner_of(kvm, drive->index);
 	if (!drive->owner && name)
-		fail(error, EINVAL, drive->index == SIZE_MAX ? "Device '%s' not found (say disk0 for the first)" :
+		qmp_fail(error, EINVAL, drive->index == SIZE_MAX ? "Device '%s' not found (say disk0 for the first)" :
 		     "Device '%s' is not removable", name);
 	return drive->owner;
 }
@@ -79,7 +65,7 @@ static int open_tray(const struct drive *drive, const json_t *arguments)
 
 static int say_locked(const struct drive *drive, char **error)
 {
-	return fail(error, EBUSY, "Device '%s' is locked and force was not specified, wait for tray to open and try again",
+	return qmp_fail(error, EBUSY, "Device '%s' is locked and force was not specified, wait for tray to open and try again",
 		    drive->owner->name);
 }
 
@@ -89,9 +75,9 @@ static int exchange(struct kvm *kvm, const struct drive *drive, struct disks_med
 	int result = drive->owner->drive->exchange(drive->owner, medium->disk);
 
 	if (result)
-		result = fail(error, -result, "Device '%s' can't take that medium: %s", drive->owner->name, strerrordesc_np(-result));
+		result = qmp_fail(error, -result, "Device '%s' can't take that medium: %s", drive->owner->name, strerrordesc_np(-result));
 	else if (disks_medium_use(kvm, drive->index, medium))
-		result = fail(error, ENOMEM, "No memory");
+		result = qmp_fail(error, ENOMEM, "No memory");
 	disks_medium_close(medium);
 	return result;
 }
@@ -103,7 +89,7 @@ static int remove_medium(struct kvm *kvm, const struct drive *drive, char **erro
 	if (disk_info(disks_get(kvm, drive->index))->no_medium)
 		return 0;
 	if (disks_medium_open(kvm, drive->index, NULL, NULL, &nothing))
-		return fail(error, ENOMEM, "No memory");
+		return qmp_fail(error, ENOMEM, "No memory");
 	return exchange(kvm, drive, &nothing, error);
 }
 
@@ -150,7 +136,7 @@ static int blockdev_remove_medium(struct kvm *kvm, const json_t *arguments, json
 	if (!find_drive(kvm, arguments, &drive, error))
 		return -EINVAL;
 	if (!drive.owner->drive->tray_is_open(drive.owner))
-		return fail(error, EINVAL, "Tray of device '%s' is not open", drive.owner->name);
+		return qmp_fail(error, EINVAL, "Tray of device '%s' is not open", drive.owner->name);
 	return remove_medium(kvm, &drive, error);
 }
 
@@ -159,9 +145,9 @@ static int check_change(const json_t *arguments, char **error)
 	const char *mode = json_string_value(json_object_get(arguments, "read-only-mode"));
 
 	if (mode && strcmp(mode, "retain") != 0 && strcmp(mode, "read-only") != 0)
-		return fail(error, EINVAL, "Parameter 'read-only-mode' can be 'retain' or 'read-only' here: discs aren't written");
+		return qmp_fail(error, EINVAL, "Parameter 'read-only-mode' can be 'retain' or 'read-only' here: discs aren't written");
 	if (!json_string_length(json_object_get(arguments, "filename")))
-		return fail(error, EINVAL, "Parameter 'filename' is missing");
+		return qmp_fail(error, EINVAL, "Parameter 'filename' is missing");
 	return 0;
 }
 
@@ -181,7 +167,7 @@ static int blockdev_change_medium(struct kvm *kvm, const json_t *arguments, json
 		return status;
 	status = disks_medium_open(kvm, drive.index, path, json_string_value(json_object_get(arguments, "format")), &medium);
 	if (status)
-		return fail(error, -status, "Could not open '%s': %s", path, status == -EUSAGE ? "it can't be in a drive" :
+		return qmp_fail(error, -status, "Could not open '%s': %s", path, status == -EUSAGE ? "it can't be in a drive" :
 			    strerrordesc_np(-status));
 	if (open_tray(&drive, arguments)) {
 		disks_medium_close(&medium);

@@ -6,6 +6,8 @@
  * execution is not offered. Clients differ in how they end a message (a newline, CR LF or nothing at all), so
  * a message ends where its outermost brace closes. Main thread only.
  */
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -25,6 +27,17 @@ void qmp_command_register(struct qmp_command *command)
 	command->next = *at;
 	*at = command;
 	newest = command;
+}
+
+int qmp_fail(char **error, int code, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	if (vasprintf(error, format, arguments) < 0)
+		*error = NULL;
+	va_end(arguments);
+	return -code;
 }
 
 const struct qmp_command *qmp_command_first(void)

@@ -2,7 +2,6 @@
 /*
  * QMP's block_set_io_throttle: other limits for a disk, or none, while the guest runs. What isn't said is no limit.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "disk/limits.h"
@@ -13,18 +12,6 @@ struct throttle_arguments {
 	char **error;
 };
 
-static int refuse(char **error, const char *format, ...) printf_like(2, 3);
-static int refuse(char **error, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	if (vasprintf(error, format, arguments) < 0)
-		*error = NULL;
-	va_end(arguments);
-	return -EINVAL;
-}
-
 static int get_limit(void *opaque, const char *name, uint64_t *value)
 {
 	const struct throttle_arguments *from = opaque;
@@ -33,7 +20,7 @@ static int get_limit(void *opaque, const char *name, uint64_t *value)
 	if (!limit)
 		return 0;
 	if (!json_is_integer(limit) || json_integer_value(limit) < 0)
-		return refuse(from->error, "Parameter '%s' has to be a number from 0 on", name);
+		return qmp_fail(from->error, EINVAL, "Parameter '%s' has to be a number from 0 on", name);
 	*value = (uint64_t)json_integer_value(limit);
 	return 1;
 }
@@ -51,17 +38,17 @@ static int set_io_throttle(struct kvm *kvm, const json_t *arguments, json_t **re
 	if (!name)
 		name = json_string_value(json_object_get(arguments, "device"));
 	if (!name)
-		return refuse(error, "Parameter 'device' is missing");
+		return qmp_fail(error, EINVAL, "Parameter 'device' is missing");
 	disk = disks_find(kvm, name);
 	if (!disk)
-		return refuse(error, "Device '%s' not found (say virtio-blk0, disk0 or a disk's serial=)", name);
+		return qmp_fail(error, EINVAL, "Device '%s' not found (say virtio-blk0, disk0 or a disk's serial=)", name);
 	status = disk_limits_fill(&limits, get_limit, &from);
 	if (status)
 		return status;
 	if (disk_limits_check(&limits, why, sizeof(why)))
-		return refuse(error, "%s", why);
+		return qmp_fail(error, EINVAL, "%s", why);
 	status = disk_set_limits(disk, &limits);
-	return status ? refuse(error, "%s: %s", name, strerrordesc_np(-status)) : 0;
+	return status ? qmp_fail(error, EINVAL, "%s: %s", name, strerrordesc_np(-status)) : 0;
 }
 
 static const char *const throttle_arguments[] = {

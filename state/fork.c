@@ -264,26 +264,20 @@ static int job_start(struct fork_job *job, struct fork_nursery *nursery)
 
 /* ---- commands ---- */
 
-static int fail(char **error, int code, const char *text)
-{
-	*error = strdup(text);
-	return -code;
-}
-
 static int fork_possible(struct kvm *kvm, const struct fork_job *job, bool networks, char **error)
 {
 	if (!kvm->started_ns || atomic_load(&kvm->end) != KVM_END_NONE)
-		return fail(error, EBUSY, "The guest doesn't run");
+		return qmp_fail(error, EBUSY, "The guest doesn't run");
 	if (job->status == FORK_RUNNING)
-		return fail(error, EBUSY, "The VM is being forked already");
+		return qmp_fail(error, EBUSY, "The VM is being forked already");
 	if (migration_is_active(kvm))
-		return fail(error, EBUSY, "The VM is being migrated");
+		return qmp_fail(error, EBUSY, "The VM is being migrated");
 	if (snapshot_is_written(kvm))
-		return fail(error, EBUSY, "A snapshot is being written");
+		return qmp_fail(error, EBUSY, "A snapshot is being written");
 	if (kvm->debugger)
-		return fail(error, EBUSY, "A debugger's breakpoints may be in the guest's memory: let gdb go first");
+		return qmp_fail(error, EBUSY, "A debugger's breakpoints may be in the guest's memory: let gdb go first");
 	if (!kvm->run_forks)
-		return fail(error, EOPNOTSUPP, "This VM wasn't started by lkvm run");
+		return qmp_fail(error, EOPNOTSUPP, "This VM wasn't started by lkvm run");
 	*error = fork_refusal(kvm->config, networks);
 	return *error ? -EOPNOTSUPP : 0;
 }
@@ -312,13 +306,13 @@ static int arguments_take(struct fork_job *job, struct fork_nursery *nursery, co
 	const json_t *folder = json_object_get(arguments, "log");
 
 	if (count && (json_integer_value(count) < 1 || json_integer_value(count) > FORKS_MAX))
-		return fail(error, EINVAL, "Parameter 'count' has to be a number from 1 to 1000");
+		return qmp_fail(error, EINVAL, "Parameter 'count' has to be a number from 1 to 1000");
 	if (name && (!json_is_string(name) || !is_prefix(json_string_value(name))))
-		return fail(error, EINVAL, "Parameter 'name' won't do (1 to 56 bytes of printable UTF-8, no blanks, no '/', no '.' in front)");
+		return qmp_fail(error, EINVAL, "Parameter 'name' won't do (1 to 56 bytes of printable UTF-8, no blanks, no '/', no '.' in front)");
 	if (!name && !is_prefix(job->kvm->name))
-		return fail(error, EINVAL, "The VM's own name is too long for a number behind it: say 'name'");
+		return qmp_fail(error, EINVAL, "The VM's own name is too long for a number behind it: say 'name'");
 	if (folder && (!json_is_string(folder) || *json_string_value(folder) != '/'))
-		return fail(error, EINVAL, "Parameter 'log' has to be the absolute path of a folder");
+		return qmp_fail(error, EINVAL, "Parameter 'log' has to be the absolute path of a folder");
 	nursery->count = count ? (unsigned int)json_integer_value(count) : 1;
 	nursery->prefix = name ? json_string_value(name) : job->kvm->name;
 	free(job->folder);
@@ -373,9 +367,9 @@ static int x_lkvm_fork(struct kvm *kvm, const json_t *arguments, json_t **result
 	int r = fork_possible(kvm, job, list != NULL, error);
 
 	if (!r && networks_take(list, &networks))
-		r = fail(error, EINVAL, "Parameter 'network' has to be a list of texts, each as behind -n");
+		r = qmp_fail(error, EINVAL, "Parameter 'network' has to be a list of texts, each as behind -n");
 	if (!r && list && !networks_fit(kvm, networks))
-		r = fail(error, EINVAL, "Parameter 'network' (-n) has to name as many networks as the guest has devices");
+		r = qmp_fail(error, EINVAL, "Parameter 'network' (-n) has to name as many networks as the guest has devices");
 	nursery.networks = networks;
 	if (!r)
 		r = fork_start(job, &nursery, arguments, error);

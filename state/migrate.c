@@ -330,12 +330,6 @@ static void job_reset(struct migration *job, const char *address)
 	job->began_ns = event_now_ns();
 }
 
-static int fail(char **error, int code, const char *text)
-{
-	*error = strdup(text);
-	return -code;
-}
-
 static bool has_writable_pmem(const struct config *config)
 {
 	for (size_t i = 0; i < config_count(config, "pmem"); i++)
@@ -349,21 +343,21 @@ static int migration_possible(const struct migration *job, char **error)
 	const struct kvm *kvm = job->kvm;
 
 	if (!kvm->started_ns || atomic_load(&kvm->end) != KVM_END_NONE)
-		return fail(error, EBUSY, "The guest doesn't run");
+		return qmp_fail(error, EBUSY, "The guest doesn't run");
 	if (kvm->incoming)
-		return fail(error, EBUSY, "The guest isn't here yet");
+		return qmp_fail(error, EBUSY, "The guest isn't here yet");
 	if (job->stopped)
-		return fail(error, EBUSY, "The guest runs elsewhere by now, or may do so");
+		return qmp_fail(error, EBUSY, "The guest runs elsewhere by now, or may do so");
 	if (is_running(atomic_load(&job->status)))
-		return fail(error, EBUSY, "The VM is being migrated already");
+		return qmp_fail(error, EBUSY, "The VM is being migrated already");
 	if (snapshot_is_written(kvm))
-		return fail(error, EBUSY, "A snapshot is being written");
+		return qmp_fail(error, EBUSY, "A snapshot is being written");
 	if (kvm->debugger)
-		return fail(error, EBUSY, "A debugger's breakpoints may be in the guest's memory: let gdb go first");
+		return qmp_fail(error, EBUSY, "A debugger's breakpoints may be in the guest's memory: let gdb go first");
 	if (config_split(kvm->config) != SIZE_MAX || config_flag(kvm->config, "systemd") || config_given(kvm->config, "sandbox"))
-		return fail(error, EOPNOTSUPP, "A VM that runs a command of the host's (run -- COMMAND) can't go on without it");
+		return qmp_fail(error, EOPNOTSUPP, "A VM that runs a command of the host's (run -- COMMAND) can't go on without it");
 	if (has_writable_pmem(kvm->config))
-		return fail(error, EOPNOTSUPP, "Memory of a file (--pmem) can't be migrated, unless it is read only");
+		return qmp_fail(error, EOPNOTSUPP, "Memory of a file (--pmem) can't be migrated, unless it is read only");
 	return 0;
 }
 
@@ -374,7 +368,7 @@ int migration_begin(struct migration *job, const char *address, char **error)
 	if (result)
 		return result;
 	if (migrate_address_check(address))
-		return fail(error, EINVAL, "Parameter 'uri' has to be tcp:HOST:PORT, unix:PATH, exec:COMMAND or fd:N");
+		return qmp_fail(error, EINVAL, "Parameter 'uri' has to be tcp:HOST:PORT, unix:PATH, exec:COMMAND or fd:N");
 	job_reset(job, address);
 	status_set(job, MIGRATION_SETUP);
 	result = kvm_pause(job->kvm);

@@ -39,6 +39,9 @@ struct qmp_command {
 
 void qmp_command_register(struct qmp_command *command);
 
+/** qmp_fail() - what a command ends with: puts the text into *@error (NULL: out of memory) and returns -@code */
+int qmp_fail(char **error, int code, const char *format, ...) printf_like(3, 4);
+
 /** control_event() - sends an event with @data (stolen; NULL: none) to every client; main thread */
 void control_event(struct kvm *kvm, const char *name, json_t *data);
 
