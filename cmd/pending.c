@@ -10,5 +10,4 @@
 		.name = (name_), .help = (help_), .pending = (waits_for) };			\
 	COMMAND(variable)
 
-PENDING(device_command, "device", "Add and remove devices", "the state issue");
 PENDING(monitor_command, "monitor", "A prompt on the control socket", "the state issue");

@@ -2,7 +2,8 @@
 /*
  * Messages: one line each, to stderr in one write, so that lines of several threads don't mix.
  *
- * The threshold and the sink belong to the process, not to a VM: they say where its stderr goes.
+ * The threshold and the sink belong to the process, not to a VM: they say where its stderr goes. A thread's first error is
+ * kept for a client that it works for.
  */
 #include "kvm/log.h"
 
@@ -13,6 +14,18 @@
 
 static _Atomic enum log_level log_threshold = LOG_LEVEL_WARNING;
 static void (*_Atomic log_sink)(enum log_level level, const char *line);
+/* The first error of this thread since it forgot the last. */
+static _Thread_local char log_first[256];
+
+const char *log_first_error(void)
+{
+	return log_first;
+}
+
+void log_forget_error(void)
+{
+	log_first[0] = '\0';
+}
 
 void log_set_level(enum log_level level)
 {
@@ -45,6 +58,8 @@ static void log_line(enum log_level level, char *line, size_t length)
 	void (*sink)(enum log_level, const char *) = atomic_load(&log_sink);
 
 	length = log_terminate(line, length);
+	if (level == LOG_LEVEL_ERROR && !log_first[0])
+		snprintf(log_first, sizeof(log_first), "%.*s", (int)sizeof(log_first) - 1, line + strlen("lkvm: "));
 	if (sink) {
 		sink(level, line);
 		return;

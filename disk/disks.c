@@ -31,14 +31,14 @@ struct disk *disks_get(struct kvm *kvm, size_t index)
 {
 	struct disks *disks = disks_of(kvm);
 
-	return disks && index < disks->count ? disks->items[index].disk : NULL;
+	return disks && index < disks->count ? disks->items[index]->disk : NULL;
 }
 
 const struct disk_place *disks_place(struct kvm *kvm, size_t index)
 {
 	const struct disks *disks = disks_of(kvm);
 
-	return &disks->items[index].place;
+	return &disks->items[index]->place;
 }
 
 size_t disks_index(struct kvm *kvm, const char *name)
@@ -46,12 +46,15 @@ size_t disks_index(struct kvm *kvm, const char *name)
 	struct disks *disks = disks_of(kvm);
 
 	for (size_t i = 0; disks && i < disks->count; i++) {
-		const struct disks_item *item = &disks->items[i];
+		const struct disks_item *item = disks->items[i];
 		char device[32], number[32];
+
+		if (item->id && !strcmp(name, item->id))
+			return i;
 
 		snprintf(device, sizeof(device), "virtio-blk%zu", i);
 		snprintf(number, sizeof(number), "disk%zu", i);
-		if ((!item->place.scsi && !strcmp(name, device)) || !strcmp(name, number) ||
+		if ((!item->id && ((!item->place.scsi && !strcmp(name, device)) || !strcmp(name, number))) ||
 		    (*name && !strcmp(name, disk_info(item->disk)->serial)))
 			return i;
 	}
@@ -67,14 +70,14 @@ const struct disk_device_options *disks_device_options(struct kvm *kvm, size_t i
 {
 	struct disks *disks = disks_of(kvm);
 
-	return disks && index < disks->count ? &disks->items[index].options : NULL;
+	return disks && index < disks->count ? &disks->items[index]->options : NULL;
 }
 
 struct event_loop *disks_loop(struct kvm *kvm)
 {
 	struct disks *disks = disks_of(kvm);
 
-	return disks ? disks->loop : kvm->loop;
+	return disks && disks->loop ? disks->loop : kvm->loop;
 }
 
 /* In a fork: what was written before it; how many images that is. */
@@ -89,33 +92,68 @@ static size_t disks_written(const struct kvm *kvm, size_t index, int fds[FORK_LA
 	return count;
 }
 
+static int disks_start_loop(struct disks *disks)
+{
+	int result;
+
+	if (disks->loop)
+		return 0;
+	result = event_loop_create(&disks->loop, "disk");
+	return result ? result : event_loop_start_thread(disks->loop);
+}
+
+static void item_free(struct disks_item *item)
+{
+	disk_close(item->disk);
+	disk_device_options_free(&item->options);
+	free(item->id);
+	free(item);
+}
+
+/* Takes @item, which goes with a failure. */
+static int disks_add_item(struct disks *disks, struct disks_item *item, struct disk_options *options)
+{
+	struct disks_item **items = reallocarray(disks->items, disks->count + 1, sizeof(struct disks_item *));
+	int result;
+
+	if (items)
+		disks->items = items;
+	result = items ? disk_open(&item->disk, options) : log_errno(ENOMEM, "--disk");
+	if (result) {
+		item_free(item);
+		return result;
+	}
+	item->place = options->place;
+	item->options = options->device;
+	options->device.iothread = NULL;
+	disks->items[disks->count++] = item;
+	return 0;
+}
+
 static int disks_open_one(struct disks *disks, const struct kvm *kvm, size_t option)
 {
+	struct disks_item *item = calloc(1, sizeof(*item));
 	struct disk_options options;
-	int result = disk_options_parse(&options, config_item(kvm->config, "disk", option));
+	int result = item ? disk_options_parse(&options, config_item(kvm->config, "disk", option)) : log_errno(ENOMEM, "--disk");
 	int written[FORK_LAYERS_MAX];
 
-	if (result)
+	if (result) {
+		free(item);
 		return result;
+	}
 	options.written = written;
 	options.written_count = disks_written(kvm, disks->count, written);
-	disks->items[disks->count].place = options.place;
-	disks->items[disks->count].option = option;
-	result = disk_open(&disks->items[disks->count].disk, &options);
-	if (!result) {
-		disks->items[disks->count++].options = options.device;
-		options.device.iothread = NULL;
-	}
+	item->option = option;
+	result = disks_add_item(disks, item, &options);
 	disk_options_free(&options);
 	return result;
 }
 
 static void disks_close(struct disks *disks)
 {
-	while (disks->count) {
-		disk_close(disks->items[--disks->count].disk);
-		disk_device_options_free(&disks->items[disks->count].options);
-	}
+	while (disks->count)
+		item_free(disks->items[--disks->count]);
+	free(disks->items);
 	event_loop_destroy(disks->loop);
 	free(disks);
 }
@@ -191,23 +229,88 @@ static int disks_init(struct kvm *kvm)
 
 	if (folders > 1)
 		return log_error(EUSAGE, "option --disk: one folder is enough, as the root file system (share others with --9p)");
-	if (!count)
+	/* with slots there may be some later */
+	if (!count && !config_uint(kvm->config, "root-ports"))
 		return INIT_SKIP;
-	disks = calloc(1, sizeof(*disks) + count * sizeof(disks->items[0]));
+	disks = calloc(1, sizeof(*disks));
 	if (!disks)
 		return log_errno(ENOMEM, "--disk");
 	for (size_t i = 0; i < config_count(kvm->config, "disk") && !result; i++)
 		if (disk_is_image(config_item(kvm->config, "disk", i)))
 			result = disks_open_one(disks, kvm, i);
-	if (!result)
-		result = event_loop_create(&disks->loop, "disk");
-	if (!result)
-		result = event_loop_start_thread(disks->loop);
+	if (!result && count)
+		result = disks_start_loop(disks);
 	if (!result)
 		result = kvm_set_state(kvm, disks_key, disks);
 	if (result)
 		disks_close(disks);
 	return result;
+}
+
+/* ---- disks that come and go ---- */
+
+int disks_plug(struct kvm *kvm, const char *text, const char *id, struct disk **disk)
+{
+	struct disks_item *item;
+	struct disk_options options;
+	int result;
+
+	if (!disk_is_image(text))
+		return log_error(EUSAGE, "disk '%s': can't be put into a slot: it is no image", text);
+	result = disk_options_parse(&options, text);
+	if (result)
+		return result;
+	item = calloc(1, sizeof(*item));
+	if (item && id)
+		item->id = strdup(id);
+	if (options.place.scsi)
+		result = log_error(EUSAGE, "disk '%s': can't be put into a slot as a SCSI disk (leave if=scsi and cdrom out)", text);
+	else if (!item || (id && !item->id))
+		result = log_errno(ENOMEM, "--disk");
+	else
+		result = disks_start_loop(disks_of(kvm));
+	if (!result) {
+		item->option = SIZE_MAX;
+		result = disks_add_item(disks_of(kvm), item, &options);
+	} else if (item) {
+		item_free(item);
+	}
+	if (!result)
+		*disk = item->disk;
+	disk_options_free(&options);
+	return result;
+}
+
+size_t disks_place_of(struct kvm *kvm, const struct disk *disk)
+{
+	struct disks *disks = disks_of(kvm);
+	size_t i = 0;
+
+	while (disks->items[i]->disk != disk)
+		i++;
+	return i;
+}
+
+int disks_name(struct kvm *kvm, const struct disk *disk, const char *id)
+{
+	struct disks_item *item = disks_of(kvm)->items[disks_place_of(kvm, disk)];
+	char *copy = strdup(id);
+
+	if (!copy)
+		return log_errno(ENOMEM, "--disk");
+	free(item->id);
+	item->id = copy;
+	return 0;
+}
+
+void disks_unplug(struct kvm *kvm, struct disk *disk)
+{
+	struct disks *disks = disks_of(kvm);
+	size_t i = disks_place_of(kvm, disk);
+
+	item_free(disks->items[i]);
+	disks->count--;
+	memmove(&disks->items[i], &disks->items[i + 1], (disks->count - i) * sizeof(struct disks_item *));
 }
 
 static const struct option_def disks_options[] = {

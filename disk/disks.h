@@ -7,6 +7,7 @@
 
 struct disks_item {
 	struct disk *disk;
+	char *id;			/* of one that was plugged in; else NULL */
 	size_t option;			/* its place among all of -d, folders and daemons' included */
 	struct disk_place place;
 	struct disk_device_options options;
@@ -14,8 +15,8 @@ struct disks_item {
 
 struct disks {
 	size_t count;
-	struct event_loop *loop;
-	struct disks_item items[];
+	struct event_loop *loop;	/* NULL: there was no disk yet */
+	struct disks_item **items;	/* those that were plugged in come last */
 };
 
 /** disks_of() - or NULL: the VM has none */

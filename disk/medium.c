@@ -83,7 +83,7 @@ static char *medium_text(const char *text, const char *path, const char *format)
 
 int disks_medium_open(struct kvm *kvm, size_t index, const char *path, const char *format, struct disks_medium *medium)
 {
-	const struct disks_item *item = &disks_of(kvm)->items[index];
+	const struct disks_item *item = disks_of(kvm)->items[index];
 	struct disk_options options;
 	int result;
 
@@ -103,7 +103,7 @@ int disks_medium_open(struct kvm *kvm, size_t index, const char *path, const cha
 
 int disks_medium_use(struct kvm *kvm, size_t index, struct disks_medium *medium)
 {
-	struct disks_item *item = &disks_of(kvm)->items[index];
+	struct disks_item *item = disks_of(kvm)->items[index];
 	struct disk *old = item->disk;
 	int result = config_change_item(kvm->config, "disk", item->option, medium->text);
 

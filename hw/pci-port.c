@@ -235,10 +235,14 @@ static void port_behind_locked(struct pci_device *function)
 	struct pci_port *port = port_of(function);
 
 	port->asked = port->noticed = port->refused = port->settling = port->leaving = false;
-	if (function->bus->kvm->started_ns)
-		port_event_locked(port, port_update_locked(port));
-	else
+	if (!function->bus->kvm->started_ns) {
 		port_settle_locked(port);
+		return;
+	}
+	port_event_locked(port, port_update_locked(port));
+	/* Linux asks for no interrupt by presence where there is a button: whoever puts a card in presses it. */
+	if (function->behind && !function->link_up)
+		port_event_locked(port, PCI_EXP_SLTSTA_ABP);
 }
 
 static const struct pci_device_ops port_ops = {

@@ -23,8 +23,9 @@ static struct net_backend_item *net_backends;
 
 struct networks {
 	size_t count;
-	struct event_loop *loop;
-	struct network networks[];
+	bool started;			/* @loop has its thread */
+	struct event_loop *loop;	/* NULL: there was no network yet */
+	struct network networks[];	/* those that are there from the start */
 };
 
 void net_backend_register(struct net_backend_item *item)
@@ -51,7 +52,7 @@ struct event_loop *networks_loop(struct kvm *kvm)
 {
 	struct networks *networks = kvm_get_state(kvm, networks_key);
 
-	return networks ? networks->loop : kvm->loop;
+	return networks && networks->loop ? networks->loop : kvm->loop;
 }
 
 int net_start(struct net_backend *backend, const struct net_client *client, void *opaque)
@@ -175,13 +176,15 @@ static int setup_common(struct net_setup *setup)
 }
 
 /* Different for each VM on a host, the same for each run of one that has a name: what bridges and leases need. */
-static void default_mac(const struct kvm *kvm, unsigned int index, uint8_t mac[6])
+static void default_mac(const struct kvm *kvm, unsigned int index, const char *id, uint8_t mac[6])
 {
 	uint32_t hash = 2166136261U;
 
 	for (const char *at = kvm->name ? kvm->name : ""; *at; at++)
 		hash = (hash ^ (uint8_t)*at) * 16777619U;
 	hash = (hash ^ index) * 16777619U;
+	for (; *id; id++)
+		hash = (hash ^ (uint8_t)*id) * 16777619U;
 	mac[0] = 0x02;
 	mac[1] = mac[2] = 0x15;
 	mac[3] = (uint8_t)(hash >> 16);
@@ -253,6 +256,7 @@ static int network_describe(struct network *network, const struct net_setup *set
 	if (setup->pcap && network->vhost_count)
 		return log_error(EUSAGE, "option --network: pcap= sees nothing of frames that don't pass here (say vhost=0)");
 	network->pairs = setup->pairs;
+	network->mac_given = keyval_get((struct keyval *)&setup->keyval, "guest_mac");
 	network->mtu = setup->mtu;
 	memcpy(network->mac, setup->guest_mac, sizeof(network->mac));
 	if (setup->transport)
@@ -282,9 +286,9 @@ static int network_open(struct net_setup *setup, struct network *network)
 	return result;
 }
 
-static int networks_add(struct kvm *kvm, struct networks *networks, size_t index)
+/* Returns 1 for a network, 0 for mode=none. @text: NULL: the default */
+static int network_add(struct kvm *kvm, struct networks *networks, size_t index, const char *text, struct network *network)
 {
-	const char *text = config_item(kvm->config, "network", index);
 	struct net_setup setup = { .index = (unsigned int)index, .loop = networks->loop, .implied = !text };
 	int result = keyval_parse(&setup.keyval, "network", text ? text : MODE_DEFAULT, false);
 
@@ -292,9 +296,16 @@ static int networks_add(struct kvm *kvm, struct networks *networks, size_t index
 		return result;
 	inet_pton(AF_INET, "192.168.33.1", &setup.host_ip);
 	inet_pton(AF_INET, "192.168.33.15", &setup.guest_ip);
-	default_mac(kvm, setup.index, setup.guest_mac);
-	result = network_open(&setup, &networks->networks[networks->count]);
+	default_mac(kvm, setup.index, "", setup.guest_mac);
+	result = network_open(&setup, network);
 	keyval_free(&setup.keyval);
+	return result;
+}
+
+static int networks_add(struct kvm *kvm, struct networks *networks, size_t index)
+{
+	int result = network_add(kvm, networks, index, config_item(kvm->config, "network", index), &networks->networks[networks->count]);
+
 	if (result < 0)
 		return result;
 	networks->count += (size_t)result;
@@ -320,6 +331,17 @@ static void networks_exit(struct kvm *kvm)
 		networks_close(networks);
 }
 
+static int networks_start_loop(struct networks *networks)
+{
+	int result = networks->loop ? 0 : event_loop_create(&networks->loop, "net");
+
+	if (result || networks->started)
+		return result;
+	result = event_loop_start_thread(networks->loop);
+	networks->started = !result;
+	return result;
+}
+
 /* As in kvmtool: a VM that says nothing has a network, if this build can. */
 static size_t networks_wanted(const struct kvm *kvm)
 {
@@ -334,16 +356,17 @@ static int networks_init(struct kvm *kvm)
 	struct networks *networks;
 	int result;
 
-	if (!count)
+	/* with slots there may be some later */
+	if (!count && !config_uint(kvm->config, "root-ports"))
 		return INIT_SKIP;
 	networks = calloc(1, sizeof(*networks) + count * sizeof(networks->networks[0]));
 	if (!networks)
 		return log_errno(ENOMEM, "--network");
-	result = event_loop_create(&networks->loop, "net");
+	result = count ? event_loop_create(&networks->loop, "net") : 0;
 	for (size_t i = 0; i < count && !result; i++)
 		result = networks_add(kvm, networks, i);
 	if (!result && networks->count)
-		result = event_loop_start_thread(networks->loop);
+		result = networks_start_loop(networks);
 	for (size_t i = 0; i < networks->count && !result; i++)
 		if (networks->networks[i].loop)
 			result = event_loop_start_thread(networks->networks[i].loop);
@@ -352,6 +375,42 @@ static int networks_init(struct kvm *kvm)
 	if (result)
 		networks_close(networks);
 	return result;
+}
+
+/* ---- networks that come and go ---- */
+
+void networks_unplug(struct network *network)
+{
+	network_close(network);
+	free(network);
+}
+
+int networks_plug(struct kvm *kvm, const char *text, struct network **out)
+{
+	struct networks *networks = kvm_get_state(kvm, networks_key);
+	struct network *network = calloc(1, sizeof(*network));
+	int result = network ? networks_start_loop(networks) : 0;
+
+	if (!network)
+		return log_errno(ENOMEM, "--network");
+	if (!result)
+		result = network_add(kvm, networks, networks->count, text, network);
+	if (!result)
+		result = log_error(EUSAGE, "option --network: no network is nothing that could be put into a slot");
+	if (result > 0)
+		result = network->loop ? event_loop_start_thread(network->loop) : 0;
+	if (result) {
+		networks_unplug(network);
+		return result;
+	}
+	*out = network;
+	return 0;
+}
+
+void network_default_mac(const struct kvm *kvm, struct network *network, const char *id)
+{
+	if (!network->mac_given)
+		default_mac(kvm, 0, id, network->mac);
 }
 
 static const struct option_def networks_options[] = {

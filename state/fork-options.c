@@ -206,6 +206,8 @@ char *fork_refusal(const struct config *config, bool networks)
 		return strdup("A VM that runs a command of the host's (run -- COMMAND) can't go on without it");
 	if (config_given(config, "hugetlbfs"))
 		return strdup("--hugetlbfs can't be forked: its pages are reserved once");
+	if (config_count(config, "plug"))
+		return say("plug", config_item(config, "plug", 0), "can't be forked: take it out first (lkvm device remove)");
 	why = refuse_networks(config, networks);
 	if (!why)
 		why = refuse_disks(config);

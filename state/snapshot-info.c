@@ -47,13 +47,14 @@ struct options_walk {
 /* A relative path is relative to where this process is, and the next one may be elsewhere. */
 static json_t *option_text(const struct options_walk *walk, const struct option_def *def, const char *text)
 {
-	size_t length = strcspn(text, ",");
-	_cleanup_free_ char *path = strndup(text, length);
+	/* what is in a slot: a kind of device, then that one's text */
+	size_t kind = strncmp(text, "disk:", 5) || strcmp(def->name, "plug") ? 0 : 5, length = strcspn(text + kind, ",");
+	_cleanup_free_ char *path = strndup(text + kind, length);
 
-	if (!is_one_of(def->name, begin_with_path) || *text == '/' || !*text || !walk->folder || strchr(walk->folder, ',') || !path ||
-	    access(path, F_OK))
+	if ((!kind && !is_one_of(def->name, begin_with_path)) || text[kind] == '/' || !text[kind] || !walk->folder ||
+	    strchr(walk->folder, ',') || !path || access(path, F_OK))
 		return json_string(text);
-	return json_sprintf("%s/%s", walk->folder, text);
+	return json_sprintf("%.*s%s/%s", (int)kind, text, walk->folder, text + kind);
 }
 
 static void option_add(const struct option_def *def, const char *text, void *opaque)

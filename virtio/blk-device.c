@@ -10,6 +10,8 @@
 #include "kvm/iothread.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/pci-port.h"
+#include "kvm/plug.h"
 
 static const char blk_key[] = "virtio-blk";
 
@@ -177,7 +179,8 @@ static int blk_prepare(struct kvm *kvm, size_t index, struct blk *blk)
 	return iothread_loop(kvm, "disk", options->iothread, &blk->device.loop);
 }
 
-static int blk_add(struct kvm *kvm, size_t index, struct blk **out)
+/* @plug: what it belongs to; NULL: it is there from the start */
+static int blk_add(struct kvm *kvm, size_t index, const struct plug *plug, struct blk **out)
 {
 	struct blk *blk = calloc(1, sizeof(*blk));
 	int result;
@@ -188,7 +191,9 @@ static int blk_add(struct kvm *kvm, size_t index, struct blk **out)
 	if (!result)
 		result = disk_attach(blk->disk, blk->device.loop, blk_batch_done, blk);
 	if (!result) {
-		result = virtio_device_add(kvm, &blk->device, &blk_ops, "virtio-blk%zu", index);
+		blk->device.bridge = plug ? pci_port_bridge(plug->port) : NULL;
+		result = plug ? virtio_device_add(kvm, &blk->device, &blk_ops, "virtio-blk-%s", plug->id) :
+			 virtio_device_add(kvm, &blk->device, &blk_ops, "virtio-blk%zu", index);
 		if (result)
 			disk_detach(blk->disk);
 	}
@@ -202,14 +207,19 @@ static int blk_add(struct kvm *kvm, size_t index, struct blk **out)
 	return 0;
 }
 
+static void blk_free(struct blk *blk)
+{
+	virtio_device_del(&blk->device);
+	disk_set_owner(blk->disk, NULL);
+	disk_detach(blk->disk);
+	free(blk);
+}
+
 static void blk_free_all(struct blk *blk)
 {
 	for (struct blk *next; blk; blk = next) {
 		next = blk->next;
-		virtio_device_del(&blk->device);
-		disk_set_owner(blk->disk, NULL);
-		disk_detach(blk->disk);
-		free(blk);
+		blk_free(blk);
 	}
 }
 
@@ -230,7 +240,7 @@ static int blk_init(struct kvm *kvm)
 	for (size_t i = 0; i < disks_count(kvm) && !result; i++) {
 		if (disks_place(kvm, i)->scsi)
 			continue;
-		result = blk_add(kvm, i, at);
+		result = blk_add(kvm, i, NULL, at);
 		if (!result)
 			at = &(*at)->next;
 	}
@@ -244,3 +254,42 @@ static int blk_init(struct kvm *kvm)
 }
 virtio_dev_init(blk_init);
 virtio_dev_exit(blk_exit);
+
+/* ---- those that come and go ---- */
+
+static int blk_plug_open(struct plug *plug)
+{
+	struct disk *disk;
+	int result = disks_plug(plug->kvm, plug->text, plug->node, &disk);
+
+	if (!result)
+		plug->back = disk;
+	return result;
+}
+
+static void blk_plug_close(struct plug *plug)
+{
+	disks_unplug(plug->kvm, plug->back);
+}
+
+static int blk_plug_add(struct plug *plug)
+{
+	struct blk *blk;
+	int result = disks_name(plug->kvm, plug->back, plug->id);
+
+	if (!result)
+		result = blk_add(plug->kvm, disks_place_of(plug->kvm, plug->back), plug, &blk);
+	if (!result)
+		plug->device = &blk->device;
+	return result;
+}
+
+static void blk_plug_del(struct plug *plug)
+{
+	blk_free(container_of(plug->device, struct blk, device));
+}
+
+static struct plug_kind blk_plug_item = {
+	.option = "disk", .open = blk_plug_open, .close = blk_plug_close, .add = blk_plug_add, .del = blk_plug_del,
+};
+PLUG_KIND(blk_plug_item);

@@ -242,7 +242,7 @@ const struct virtio_transport *virtio_transport_find(const char *name)
 
 static const struct virtio_transport *device_transport(const struct virtio_device *device)
 {
-	const char *name = device->transport_name;
+	const char *name = device->bridge ? "pci" : device->transport_name;
 	const struct virtio_transport *transport;
 
 	if (!name)

@@ -13,6 +13,9 @@
 #include <string.h>
 
 #include "kvm/kvm.h"
+#include "kvm/pci-port.h"
+#include "kvm/plug.h"
+#include "virtio/device.h"
 
 static const char net_key[] = "virtio-net";
 
@@ -462,15 +465,17 @@ static struct net *net_make(const struct network *network, struct event_loop *lo
 	return net;
 }
 
-static int net_add(struct kvm *kvm, size_t index, struct net **out)
+/* @plug: what it belongs to; NULL: it is there from the start */
+static int net_add(struct kvm *kvm, struct network *network, size_t index, const struct plug *plug, struct net **out)
 {
-	struct network *network = networks_get(kvm, index);
 	struct net *net = net_make(network, network->loop ? network->loop : networks_loop(kvm));
 	int result;
 
 	if (!net)
 		return log_errno(ENOMEM, "virtio-net");
-	result = virtio_device_add(kvm, &net->device, &net_ops, "virtio-net%zu", index);
+	net->device.bridge = plug ? pci_port_bridge(plug->port) : NULL;
+	result = plug ? virtio_device_add(kvm, &net->device, &net_ops, "virtio-net-%s", plug->id) :
+		 virtio_device_add(kvm, &net->device, &net_ops, "virtio-net%zu", index);
 	if (!result) {
 		result = net_vhost_attach(net);
 		if (result)
@@ -483,23 +488,30 @@ static int net_add(struct kvm *kvm, size_t index, struct net **out)
 	return result;
 }
 
+static void net_del(struct net *net)
+{
+	virtio_device_del(&net->device);
+	net_vhost_detach(net);
+	net_free(net);
+}
+
 static void net_free_all(struct net *net)
 {
 	for (struct net *next; net; net = next) {
 		next = net->next;
-		virtio_device_del(&net->device);
-		net_vhost_detach(net);
-		net_free(net);
+		net_del(net);
 	}
 }
 
 struct net *net_find(struct kvm *kvm, const char *name)
 {
-	struct net *net = kvm_get_state(kvm, net_key);
+	struct plug *plug = plug_find(kvm, name);
+	struct device *device = plug && plug->device ? &plug->device->device : device_find(kvm, name);
+	struct virtio_device *virtio = container_of(device, struct virtio_device, device);
 
-	while (net && strcmp(net->device.device.name, name))
-		net = net->next;
-	return net;
+	if (!device || device->ops != &virtio_base_ops || virtio->ops != &net_ops)
+		return NULL;
+	return container_of(virtio, struct net, device);
 }
 
 static void net_exit(struct kvm *kvm)
@@ -519,7 +531,7 @@ static int net_init(struct kvm *kvm)
 	if (!networks_count(kvm))
 		return INIT_SKIP;
 	for (size_t i = 0; i < networks_count(kvm) && !result; i++) {
-		result = net_add(kvm, i, at);
+		result = net_add(kvm, networks_get(kvm, i), i, NULL, at);
 		if (!result)
 			at = &(*at)->next;
 	}
@@ -531,3 +543,43 @@ static int net_init(struct kvm *kvm)
 }
 virtio_dev_init(net_init);
 virtio_dev_exit(net_exit);
+
+/* ---- those that come and go ---- */
+
+static int net_plug_open(struct plug *plug)
+{
+	struct network *network;
+	int result = networks_plug(plug->kvm, plug->text, &network);
+
+	if (!result)
+		plug->back = network;
+	return result;
+}
+
+static void net_plug_close(struct plug *plug)
+{
+	networks_unplug(plug->back);
+}
+
+static int net_plug_add(struct plug *plug)
+{
+	struct network *network = plug->back;
+	struct net *net;
+	int result;
+
+	network_default_mac(plug->kvm, network, plug->id);
+	result = net_add(plug->kvm, network, 0, plug, &net);
+	if (!result)
+		plug->device = &net->device;
+	return result;
+}
+
+static void net_plug_del(struct plug *plug)
+{
+	net_del(container_of(plug->device, struct net, device));
+}
+
+static struct plug_kind net_plug_item = {
+	.option = "network", .open = net_plug_open, .close = net_plug_close, .add = net_plug_add, .del = net_plug_del,
+};
+PLUG_KIND(net_plug_item);

@@ -491,6 +491,7 @@ static void fill_identity(struct virtio_pci *pci, bool legacy)
 	const struct virtio_device_ops *ops = pci->device->ops;
 
 	function->name = pci->device->device.name;
+	function->bridge = pci->device->bridge;
 	function->ops = &function_ops;
 	function->vendor_id = 0x1af4;
 	function->subsystem_vendor_id = 0x1af4;
@@ -539,6 +540,9 @@ int virtio_pci_add(struct virtio_device *device, const struct virtio_transport *
 	fill_identity(pci, transport->legacy);
 	result = !pci->queues || !pci->doorbells ? log_errno(ENOMEM, "%s", device->device.name) :
 		 transport->legacy ? virtio_pci_add_legacy_bar(pci) : add_modern_bar(pci);
+	/* what is behind a root port is PCI Express */
+	if (!result && device->bridge)
+		result = MIN(pci_add_express(&pci->function, PCI_EXP_TYPE_ENDPOINT), 0);
 	if (!result)
 		result = pci_device_add(bus, &pci->function, -1, device->queue_count + 1, MSIX_BAR);
 	if (result) {

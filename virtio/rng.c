@@ -10,6 +10,8 @@
 
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/pci-port.h"
+#include "kvm/plug.h"
 #include "kvm/virtio.h"
 
 #define RNG_REQUEST_MAX		256		/* getrandom() of this size never blocks or is interrupted */
@@ -94,14 +96,38 @@ static const struct virtio_device_ops rng_ops = {
 	.quiesce	= rng_quiesce,
 };
 
+static void rng_del(struct rng *rng)
+{
+	virtio_device_del(&rng->device);
+	free(rng);
+}
+
+/* @plug: what it belongs to; NULL: it is there from the start */
+static int rng_add(struct kvm *kvm, const struct plug *plug, struct rng **out)
+{
+	struct rng *rng = calloc(1, sizeof(*rng));
+	int result;
+
+	if (!rng)
+		return log_errno(ENOMEM, "virtio-rng");
+	event_timer_init(kvm->loop, &rng->timer, rng_expired);
+	rng->device.bridge = plug ? pci_port_bridge(plug->port) : NULL;
+	result = plug ? virtio_device_add(kvm, &rng->device, &rng_ops, "virtio-rng-%s", plug->id) :
+		 virtio_device_add(kvm, &rng->device, &rng_ops, "virtio-rng");
+	if (result)
+		free(rng);
+	else
+		*out = rng;
+	return result;
+}
+
 static void rng_exit(struct kvm *kvm)
 {
 	struct rng *rng = kvm_get_state(kvm, rng_key);
 
-	virtio_device_del(&rng->device);
 	/* Taking state away can't fail: only a new key needs memory. */
 	if (!kvm_set_state(kvm, rng_key, NULL))
-		free(rng);
+		rng_del(rng);
 }
 
 static int rng_init(struct kvm *kvm)
@@ -111,22 +137,37 @@ static int rng_init(struct kvm *kvm)
 
 	if (!config_flag(kvm->config, "rng"))
 		return INIT_SKIP;
-	rng = calloc(1, sizeof(*rng));
-	if (!rng)
-		return log_errno(ENOMEM, "virtio-rng");
-	event_timer_init(kvm->loop, &rng->timer, rng_expired);
-	result = virtio_device_add(kvm, &rng->device, &rng_ops, "virtio-rng");
-	if (result) {
-		free(rng);
+	result = rng_add(kvm, NULL, &rng);
+	if (result)
 		return result;
-	}
 	result = kvm_set_state(kvm, rng_key, rng);
-	if (result) {
-		virtio_device_del(&rng->device);
-		free(rng);
-	}
+	if (result)
+		rng_del(rng);
 	return result;
 }
+
+static int rng_plug_open(struct plug *plug)
+{
+	return *plug->text ? log_error(EUSAGE, "option --rng: takes no '%s'", plug->text) : 0;
+}
+
+static int rng_plug_add(struct plug *plug)
+{
+	struct rng *rng;
+	int result = rng_add(plug->kvm, plug, &rng);
+
+	if (!result)
+		plug->device = &rng->device;
+	return result;
+}
+
+static void rng_plug_del(struct plug *plug)
+{
+	rng_del(container_of(plug->device, struct rng, device));
+}
+
+static struct plug_kind rng_plug_item = { .option = "rng", .open = rng_plug_open, .add = rng_plug_add, .del = rng_plug_del };
+PLUG_KIND(rng_plug_item);
 
 static const struct option_def rng_options[] = {
 	{ .name = "rng", .type = OPTION_FLAG, .help = "Give the guest a virtio entropy source" },

@@ -263,6 +263,15 @@ int __must_check disk_take_back(struct disk *disk);
  */
 int __must_check disk_copy_writes(const struct disk *disk, int *fd);
 
+/**
+ * disks_plug() - one more disk, by -d's @text, for a device that comes now; -EUSAGE for what isn't an image of virtio-blk's
+ * disks_name() - what clients call it; disks_place_of() - as disks_get() counts it, until another one goes
+ * disks_unplug() - closes it; nobody is attached. The disks must have been made: with --root-ports they are. Main thread.
+ */
+int __must_check disks_plug(struct kvm *kvm, const char *text, const char *id, struct disk **disk);
+int __must_check disks_name(struct kvm *kvm, const struct disk *disk, const char *id);
+size_t disks_place_of(struct kvm *kvm, const struct disk *disk);
+void disks_unplug(struct kvm *kvm, struct disk *disk);
 /** disks_count(), disks_get() - what -d opened for a VM (disk/disks.c, dev_base_init) */
 size_t disks_count(struct kvm *kvm);
 struct disk *disks_get(struct kvm *kvm, size_t index);

@@ -39,6 +39,13 @@ void log_message_v(enum log_level level, const char *format, va_list arguments) 
  */
 int log_error(int error, const char *format, ...) printf_like(2, 3);
 
+/**
+ * log_first_error() - what this thread said of the first error since log_forget_error(), without the program's name; "": nothing
+ * For whoever is told why something failed elsewhere than on stderr; cut at 255 bytes.
+ */
+const char *log_first_error(void);
+void log_forget_error(void);
+
 /** log_errno() - as log_error(), with `: strerror(error)` behind the message */
 int log_errno(int error, const char *format, ...) printf_like(2, 3);
 

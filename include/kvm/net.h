@@ -121,6 +121,7 @@ struct network {
 	unsigned int pairs;
 	const char *transport;		/* trans=, or NULL: --virtio-transport's */
 	uint8_t mac[6];
+	bool mac_given;
 	uint16_t mtu;			/* 0: not told to the guest */
 };
 
@@ -166,6 +167,14 @@ int __must_check net_pcap_wrap(struct network *network, const char *path);
 /** networks_count(), networks_get() - what -n opened for a VM (net/networks.c, dev_base_init) */
 size_t networks_count(struct kvm *kvm);
 struct network *networks_get(struct kvm *kvm, size_t index);
+/**
+ * networks_plug() - one more network, by -n's @text, for a device that comes now; networks_unplug() - closes it
+ * network_default_mac() - the address of a device called @id, if none was given; as long as none is made of it
+ * Main thread.
+ */
+int __must_check networks_plug(struct kvm *kvm, const char *text, struct network **network);
+void networks_unplug(struct network *network);
+void network_default_mac(const struct kvm *kvm, struct network *network, const char *id);
 /** networks_loop() - the event loop that network devices share */
 struct event_loop *networks_loop(struct kvm *kvm);
 

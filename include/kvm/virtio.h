@@ -107,11 +107,14 @@ void virtio_transport_register(struct virtio_transport *transport);
 /** virtio_transport_find() - by name; NULL: this build has none called so */
 const struct virtio_transport *virtio_transport_find(const char *name);
 
+struct pci_device;
+
 struct virtio_device {
 	struct device device;		/* registered by virtio_device_add() */
 	struct kvm *kvm;
 	const struct virtio_device_ops *ops;
 	const char *transport_name;	/* --virtio-transport's unless set before add */
+	struct pci_device *bridge;	/* set before add: it is behind it, by modern PCI; NULL: nothing such */
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
 	struct event_loop *loop;	/* owns the device; the main loop unless set before add */
