@@ -32,6 +32,7 @@ int fdt_machine_fill(const struct kvm *kvm, struct fdt_machine *machine)
 		.ram_count		= kvm->ram_count,
 		.cpu_count		= kvm->cpu_count,
 		.mpidr			= calloc(kvm->cpu_count, sizeof(uint64_t)),
+		.numa			= kvm->numa,
 		.pmu			= config_flag(kvm->config, "pmu"),
 		.timer_frequency	= (uint32_t)config_uint(kvm->config, "override-bad-firmware-cntfrq"),
 		.gic			= vm->gic.kind,

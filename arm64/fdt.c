@@ -79,14 +79,52 @@ void fdt_put_u64s(struct fdt_writer *fdt, const char *name, const uint64_t *valu
 
 /* ---- the machine ---- */
 
+static void write_memory_range(struct fdt_writer *fdt, uint64_t base, uint64_t size)
+{
+	fdt_node_begin(fdt, "memory@%llx", (unsigned long long)base);
+	fdt_put_text(fdt, "device_type", "memory");
+	FDT_U64S(fdt, "reg", base, size);
+}
+
 static void write_memory(struct fdt_writer *fdt, const struct fdt_machine *machine)
 {
 	for (unsigned int i = 0; i < machine->ram_count; i++) {
-		fdt_node_begin(fdt, "memory@%llx", (unsigned long long)machine->ram[i].base);
-		fdt_put_text(fdt, "device_type", "memory");
-		FDT_U64S(fdt, "reg", machine->ram[i].base, machine->ram[i].size);
-		fdt_node_end(fdt);
+		uint64_t base, size;
+
+		if (!machine->numa) {
+			write_memory_range(fdt, machine->ram[i].base, machine->ram[i].size);
+			fdt_node_end(fdt);
+			continue;
+		}
+		for (unsigned int node = 0; node < machine->numa->count; node++) {
+			if (!numa_part(&machine->numa->nodes[node], &machine->ram[i], &base, &size))
+				continue;
+			write_memory_range(fdt, base, size);
+			FDT_CELLS(fdt, "numa-node-id", node);
+			fdt_node_end(fdt);
+		}
 	}
+}
+
+/* Documentation/devicetree/bindings/numa.txt: from, to, distance */
+static void write_distances(struct fdt_writer *fdt, const struct numa *numa)
+{
+	uint32_t matrix[NUMA_NODES_MAX * NUMA_NODES_MAX * 3];
+	size_t used = 0;
+
+	if (!numa)
+		return;
+	for (unsigned int from = 0; from < numa->count; from++) {
+		for (unsigned int to = 0; to < numa->count; to++) {
+			matrix[used++] = from;
+			matrix[used++] = to;
+			matrix[used++] = numa->distance[from][to];
+		}
+	}
+	fdt_node_begin(fdt, "distance-map");
+	fdt_put_text(fdt, "compatible", "numa-distance-map-v1");
+	fdt_put_cells(fdt, "distance-matrix", matrix, used);
+	fdt_node_end(fdt);
 }
 
 /* Begins @level's node @number if this is where it begins. */
@@ -143,6 +181,8 @@ static void write_cpus(struct fdt_writer *fdt, const struct fdt_machine *machine
 		fdt_put_text(fdt, "enable-method", "psci");
 		FDT_U64S(fdt, "reg", machine->mpidr[i]);
 		FDT_CELLS(fdt, "phandle", FDT_PHANDLE_CPU + i);
+		if (machine->numa)
+			FDT_CELLS(fdt, "numa-node-id", machine->numa->cpu_node[i]);
 		fdt_node_end(fdt);
 	}
 	write_cpu_map(fdt, machine);
@@ -261,6 +301,7 @@ static void write_tree(struct fdt_writer *fdt, const struct fdt_machine *machine
 	write_chosen(fdt, machine);
 	write_aliases(fdt, machine);
 	write_memory(fdt, machine);
+	write_distances(fdt, machine->numa);
 	write_cpus(fdt, machine);
 	write_psci(fdt);
 	write_timer(fdt, machine);

@@ -10,6 +10,7 @@
 
 #include "gic.h"
 #include "kvm/arch.h"
+#include "kvm/numa.h"
 #include "kvm/topology.h"
 
 #define FDT_SIZE_MAX		MIB(2)	/* booting.rst */
@@ -21,6 +22,7 @@ struct fdt_machine {
 	unsigned int cpu_count;
 	uint64_t *mpidr;		/* @cpu_count of them */
 	struct cpu_topology topology;
+	const struct numa *numa;	/* or NULL */
 	bool pmu;
 	uint32_t timer_frequency;	/* 0: CNTFRQ_EL0 is right */
 	/* interrupt controller */

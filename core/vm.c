@@ -25,6 +25,7 @@
 #include "kvm/kvm.h"
 #include "kvm/io.h"
 #include "kvm/log.h"
+#include "kvm/numa.h"
 
 #define RAM_ALIGN	MIB(2)
 
@@ -249,6 +250,14 @@ static int ram_allocate(struct kvm *kvm)
 	return ram_map(kvm, page);
 }
 
+/* A fork has the memory that is there. */
+static int ram_spread(struct kvm *kvm)
+{
+	int result = numa_parse(kvm->config, kvm->ram_size, &kvm->numa);
+
+	return !result && kvm->numa && !kvm->origin ? numa_bind(kvm->numa, kvm->ram_host) : result;
+}
+
 static int ram_add_regions(struct kvm *kvm)
 {
 	int result = arch_ram_layout(kvm);
@@ -313,6 +322,8 @@ static void vm_exit(struct kvm *kvm)
 	kvm_free_ram(kvm);
 	free(kvm->ram_regions);
 	kvm->ram_regions = NULL;
+	free(kvm->numa);
+	kvm->numa = NULL;
 }
 
 static int vm_init(struct kvm *kvm)
@@ -334,6 +345,8 @@ static int vm_init(struct kvm *kvm)
 		result = arch_vm_init(kvm);
 	if (!result)
 		result = made ? 0 : ram_allocate(kvm);
+	if (!result)
+		result = ram_spread(kvm);
 	if (!result)
 		result = ram_add_regions(kvm);
 	if (result)

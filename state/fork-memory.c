@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "kvm/log.h"
+#include "kvm/numa.h"
 #include "state/fork.h"
 
 #define PROTECTION	(PROT_READ | PROT_WRITE)
@@ -51,5 +52,8 @@ int fork_memory_share(struct kvm *kvm)
 		return log_errno(error, "fork: guest memory is lost");
 	}
 	memory_is_private(kvm);
+	/* what the old mapping had is gone with it; where copies come from is no reason to end a VM that runs */
+	if (kvm->numa && numa_bind(kvm->numa, kvm->ram_host))
+		log_warn("fork: memory that is copied comes from any of the host's nodes");
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ACPI tables (ACPI 6.5): RSDP, XSDT, FADT, FACS, MADT, MCFG and the DSDT, below 1 MiB where kernels look.
+ * ACPI tables (ACPI 6.5): RSDP, XSDT, FADT, FACS, MADT, MCFG, with --numa SRAT and SLIT, and the DSDT, below 1 MiB where kernels look.
  *
  * Built once at firmware_init, when every device exists, and copied into RAM before each start.
  */
@@ -12,6 +12,7 @@
 #include "kvm/log.h"
 #include "kvm/pci.h"
 #include "kvm/x86.h"
+#include "x86/acpi-numa.h"
 #include "x86/acpi.h"
 
 #define ACPI_TABLES_SIZE	(X86_VMGENID - X86_TABLES)
@@ -283,6 +284,12 @@ static void acpi_build(struct kvm *kvm, struct acpi *acpi)
 	if (pci_bus(kvm)) {
 		acpi_build_mcfg(arch_platform(kvm), &body);
 		acpi_list(acpi, acpi_add(acpi, "MCFG", 1, &body));
+	}
+	if (kvm->numa) {
+		acpi_build_srat(kvm, &body);
+		acpi_list(acpi, acpi_add(acpi, "SRAT", 3, &body));
+		acpi_build_slit(kvm, &body);
+		acpi_list(acpi, acpi_add(acpi, "SLIT", 1, &body));
 	}
 	for (size_t i = 0; i < acpi->table_count; i++) {
 		le64 address = le64_of(acpi->tables[i]);

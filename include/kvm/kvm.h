@@ -25,6 +25,7 @@ struct fork_origin;
 struct incoming;
 struct kvm_cpu;
 struct memslots;
+struct numa;
 struct platform_device;
 struct trouble_log;
 
@@ -116,6 +117,7 @@ struct kvm {
 	struct ram_range ram[RAM_RANGES_MAX];
 	unsigned int ram_count;
 	struct region *ram_regions;	/* one a range */
+	struct numa *numa;		/* kvm/numa.h; NULL: none were asked for */
 
 	/* set by base_init */
 	struct kvm_cpu **cpus;

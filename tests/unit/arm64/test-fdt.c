@@ -212,6 +212,40 @@ START_TEST(memory_is_where_ram_is)
 }
 END_TEST
 
+START_TEST(numa_nodes_have_their_memory_and_cpus)
+{
+	struct numa *numa = calloc(1, sizeof(*numa) + 2);
+
+	numa->count = 2;
+	numa->cpu_count = 2;
+	numa->nodes[0].size = MIB(384);
+	numa->nodes[1].offset = MIB(384);
+	numa->nodes[1].size = MIB(128);
+	numa->cpu_node[1] = 1;
+	numa->distance[0][0] = numa->distance[1][1] = 10;
+	numa->distance[0][1] = numa->distance[1][0] = 15;
+	machine.numa = numa;
+	build();
+
+	ck_assert_uint_eq(pair("/memory@80000000", "reg", 1), MIB(384));
+	ck_assert_uint_eq(cell("/memory@80000000", "numa-node-id", 0), 0);
+	ck_assert_uint_eq(pair("/memory@98000000", "reg", 1), MIB(128));
+	ck_assert_uint_eq(cell("/memory@98000000", "numa-node-id", 0), 1);
+	ck_assert_uint_eq(cell("/cpus/cpu@0", "numa-node-id", 0), 0);
+	ck_assert_uint_eq(cell("/cpus/cpu@1", "numa-node-id", 0), 1);
+	ck_assert_int_eq(length_of("/distance-map", "distance-matrix"), 4 * 3 * 4);
+	ck_assert_uint_eq(cell("/distance-map", "distance-matrix", 4), 1);
+	ck_assert_uint_eq(cell("/distance-map", "distance-matrix", 5), 15);
+	free(blob);
+
+	machine.numa = NULL;
+	build();
+	ck_assert_int_eq(length_of("/cpus/cpu@0", "numa-node-id"), -1);
+	ck_assert_int_eq(length_of("/memory@80000000", "numa-node-id"), -1);
+	free(numa);
+}
+END_TEST
+
 START_TEST(gicv3_with_its_maps_messages_to_it)
 {
 	build();
@@ -380,6 +414,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tree, the_map_has_no_level_of_one_thread);
 	tcase_add_test(tree, tree_of_512_vcpus_fits);
 	tcase_add_test(tree, memory_is_where_ram_is);
+	tcase_add_test(tree, numa_nodes_have_their_memory_and_cpus);
 	tcase_add_test(tree, gicv3_with_its_maps_messages_to_it);
 	tcase_add_test(tree, gicv2m_has_its_frame_and_timers_name_their_cpus);
 	tcase_add_test(tree, plain_gics_offer_no_messages);

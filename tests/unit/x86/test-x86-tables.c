@@ -10,6 +10,7 @@
 
 #include "tests/unit/board.h"
 #include "kvm/acpi-power.h"
+#include "kvm/numa.h"
 #include "kvm/x86.h"
 #include "x86/aml.h"
 #include "x86/cpuid.h"
@@ -149,6 +150,62 @@ START_TEST(madt_lists_every_processor)
 }
 END_TEST
 
+/* RAM as it lies on a PC with 4 GiB of it, whose second half ends behind the hole for PCI */
+static void add_nodes(void)
+{
+	static const char *const items[] = { "node,cpus=0-1,,3,mem=1G", "node,cpus=2", "dist,src=0,dst=1,val=31" };
+
+	ck_assert_int_eq(config_set(kvm->config, "cpus", "4"), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(items); i++)
+		ck_assert_int_eq(config_set(kvm->config, "numa", items[i]), 0);
+	kvm->ram_size = GIB(4);
+	kvm->ram[0].size = GIB(3);
+	kvm->ram[1] = (struct ram_range){ .base = GIB(4), .size = GIB(1), .offset = GIB(3) };
+	kvm->ram_count = 2;
+	ck_assert_int_eq(numa_parse(kvm->config, kvm->ram_size, &kvm->numa), 0);
+}
+
+START_TEST(srat_and_slit_tell_of_the_nodes)
+{
+	static const uint64_t memory[][3] = { { 0, 0, GIB(1) }, { 1, GIB(1), GIB(2) }, { 1, GIB(4), GIB(1) } };
+	static const uint8_t nodes[] = { 0, 0, 1, 0 }, distances[] = { 10, 31, 31, 10 };
+	const uint8_t *srat, *slit, *at;
+
+	add_nodes();
+	load_tables(4);
+	srat = table_find("SRAT");
+	slit = table_find("SLIT");
+
+	ck_assert(srat && slit);
+	at = srat + 48;
+	for (uint8_t i = 0; i < 4; i++, at += at[1]) {
+		ck_assert_uint_eq(at[0], 0);
+		ck_assert_uint_eq(at[2], nodes[i]);
+		ck_assert_uint_eq(at[3], i);
+		ck_assert_uint_eq(get(at + 4, 4), 1);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(memory); i++, at += at[1]) {
+		ck_assert_uint_eq(at[0], 1);
+		ck_assert_uint_eq(get(at + 2, 4), memory[i][0]);
+		ck_assert_uint_eq(get(at + 8, 4) | (uint64_t)get(at + 12, 4) << 32, memory[i][1]);
+		ck_assert_uint_eq(get(at + 16, 4) | (uint64_t)get(at + 20, 4) << 32, memory[i][2]);
+		ck_assert_uint_eq(get(at + 28, 4), 1);
+	}
+	ck_assert_ptr_eq(at, srat + get(srat + 4, 4));
+	ck_assert_uint_eq(get(slit + 36, 4), 2);
+	ck_assert_mem_eq(slit + 44, distances, 4);
+	free(kvm->numa);
+}
+END_TEST
+
+START_TEST(without_nodes_there_is_no_word_of_them)
+{
+	load_tables(2);
+	ck_assert_ptr_null(table_find("SRAT"));
+	ck_assert_ptr_null(table_find("SLIT"));
+}
+END_TEST
+
 START_TEST(mcfg_is_there_with_a_pci_bus_only)
 {
 	const uint8_t *mcfg;
@@ -199,7 +256,7 @@ static void assert_iasl(const uint8_t *table)
 
 START_TEST(iasl_understands_every_table)
 {
-	static const char *const signatures[] = { "FACP", "APIC", "MCFG" };
+	static const char *const signatures[] = { "FACP", "APIC", "MCFG", "SRAT", "SLIT" };
 	static struct platform_device devices[] = {
 		{ .acpi_hid = "LNRO0005", .base = X86_PLATFORM_MMIO, .size = 0x200, .gsi = 5, .trigger = IRQ_EDGE },
 		{ .acpi_hid = "LNRO0005", .base = X86_PLATFORM_MMIO + 0x200, .size = 0x200, .gsi = 23, .trigger = IRQ_LEVEL },
@@ -218,6 +275,9 @@ START_TEST(iasl_understands_every_table)
 	board_add(kvm, "rtc_init");
 	for (size_t i = 0; i < ARRAY_SIZE(devices); i++)
 		platform_device_add(kvm, &devices[i]);
+	add_nodes();
+	kvm->numa = realloc(kvm->numa, sizeof(*kvm->numa) + 300);
+	memset(kvm->numa->cpu_node + 4, 1, 300 - 4);
 	load_tables(300);
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	ck_assert_int_eq(chdir(folder), 0);
@@ -225,6 +285,7 @@ START_TEST(iasl_understands_every_table)
 	for (size_t i = 0; i < ARRAY_SIZE(signatures); i++)
 		assert_iasl(table_find(signatures[i]));
 	assert_iasl(table_at(get(table_find("FACP") + 40, 4)));
+	free(kvm->numa);
 
 	ck_assert_int_eq(run("rm -f table.aml table.dsl log"), 0);
 	ck_assert_int_eq(chdir("/"), 0);
@@ -557,6 +618,8 @@ static void add_tests(Suite *suite)
 
 	tcase_add_test(tests, fadt_points_at_the_dsdt_and_the_power_ports);
 	tcase_add_loop_test(tests, madt_lists_every_processor, 0, 6);
+	tcase_add_test(tests, srat_and_slit_tell_of_the_nodes);
+	tcase_add_test(tests, without_nodes_there_is_no_word_of_them);
 	tcase_add_test(tests, mcfg_is_there_with_a_pci_bus_only);
 	tcase_add_test(tests, iasl_understands_every_table);
 	tcase_add_test(tests, integers_take_the_shortest_form);
