@@ -39,9 +39,12 @@ static int file_lock(struct disk_file *file)
 /* A device's time of change is that of its node. */
 static struct timespec file_changed(const struct disk_file *file)
 {
+	struct timespec never = { 0 };
 	struct stat status;
 
-	return fstat(file->fd, &status) || !S_ISREG(status.st_mode) ? (struct timespec){ 0 } : status.st_mtim;
+	if (fstat(file->fd, &status) || !S_ISREG(status.st_mode))
+		return never;
+	return status.st_mtim;
 }
 
 static int file_note(struct disk_file *file)

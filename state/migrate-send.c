@@ -16,6 +16,7 @@
 #define WORD_BITS		(8 * sizeof(unsigned long))
 #define REPLY_S			60	/* for the destination to make the machine */
 #define FIRST_BANDWIDTH		MIB(512) /* until it is known */
+#define LIMIT_NAP_NS		5000000
 #define SETTLED_PAGES		128	/* so few need no further round */
 #define ROUNDS_MAX		64	/* then what fits into the downtime is good enough, shrinking or not */
 #define THROTTLE_FIRST		20
@@ -63,8 +64,7 @@ static void keep_to_limit(struct migration *job)
 		return;
 	due = job->limit_from_ns + (uint64_t)((double)(sent - job->limit_sent) / (double)limit * 1e9);
 	while (due > event_now_ns() && !is_cancelled(job)) {
-		uint64_t left = MIN(due - event_now_ns(), 20000000u);
-		const struct timespec pause = { .tv_nsec = (long)MIN(left, 20000000u) };
+		const struct timespec pause = { .tv_nsec = LIMIT_NAP_NS };
 
 		nanosleep(&pause, NULL);
 	}
