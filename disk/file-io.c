@@ -89,8 +89,8 @@ static int remote_write_zeroes(struct disk_file *file, uint64_t offset, uint64_t
 	if (result != -EOPNOTSUPP)
 		return result;
 	result = 0;
-	for (uint64_t done = 0; done < length && !result; done += sizeof(disk_zeroes))
-		result = remote_write(file, offset + done, disk_zeroes, (size_t)MIN(length - done, (uint64_t)sizeof(disk_zeroes)));
+	for (uint64_t done = 0; done < length && !result; done += DISK_ZEROES_SIZE)
+		result = remote_write(file, offset + done, disk_zeroes, (size_t)MIN(length - done, (uint64_t)DISK_ZEROES_SIZE));
 	return result;
 }
 
@@ -155,16 +155,18 @@ static int file_allocate(const struct disk_file *file, int mode, uint64_t offset
 	return result < 0 ? -errno : 0;
 }
 
-const uint8_t disk_zeroes[DISK_ZEROES_SIZE] __attribute__((aligned(4096)));
+/* Not const itself: that would be 16 KiB of zeroes in the program's file. */
+static uint8_t zeroes[DISK_ZEROES_SIZE] __attribute__((aligned(4096)));
+const uint8_t *const disk_zeroes = zeroes;
 
 /* Where nothing better is offered. */
 static int zero_by_writing(int fd, uint64_t offset, uint64_t length)
 {
 	int result = 0;
 
-	for (uint64_t done = 0; done < length && !result; done += sizeof(disk_zeroes))
+	for (uint64_t done = 0; done < length && !result; done += DISK_ZEROES_SIZE)
 		result = fd_write_at(fd, offset + done, disk_zeroes,
-				   (size_t)MIN(length - done, (uint64_t)sizeof(disk_zeroes)));
+				   (size_t)MIN(length - done, (uint64_t)DISK_ZEROES_SIZE));
 	return result;
 }
 

@@ -81,7 +81,7 @@ int __must_check disk_file_find_hole(struct disk_file *file, uint64_t offset, ui
 int __must_check disk_file_write(struct disk_file *file, uint64_t offset, const void *buffer, size_t length);
 /* What zeroes are written from, aligned to 4096. */
 #define DISK_ZEROES_SIZE	16384
-extern const uint8_t disk_zeroes[DISK_ZEROES_SIZE];
+extern const uint8_t *const disk_zeroes;
 
 /** disk_file_write_zeroes() - @may_unmap: by a hole, if that can be; the size stays */
 int __must_check disk_file_write_zeroes(struct disk_file *file, uint64_t offset, uint64_t length, bool may_unmap);

@@ -227,7 +227,7 @@ static int write_zeroes(struct disk *disk, const struct disk_request *request)
 	for (; offset < end && !result; offset += part) {
 		bool done;
 
-		part = MIN(end - offset, (uint64_t)sizeof(disk_zeroes));
+		part = MIN(end - offset, (uint64_t)DISK_ZEROES_SIZE);
 		result = disk_reads_as_zeroes(disk, offset, part, &done);
 		if (!result && !done)
 			result = disk->format->write(disk, offset, disk_zeroes, (size_t)part);
