@@ -19,14 +19,14 @@ static struct qmp_command *commands;
 
 void qmp_command_register(struct qmp_command *command)
 {
-	static struct qmp_command *newest;
-	struct qmp_command **at = newest && strcmp(newest->name, command->name) < 0 ? &newest->next : &commands;
+	static struct qmp_command *qmp_newest;
+	struct qmp_command **at = qmp_newest && strcmp(qmp_newest->name, command->name) < 0 ? &qmp_newest->next : &commands;
 
 	while (*at && strcmp((*at)->name, command->name) < 0)
 		at = &(*at)->next;
 	command->next = *at;
 	*at = command;
-	newest = command;
+	qmp_newest = command;
 }
 
 int qmp_fail(char **error, int code, const char *format, ...)
