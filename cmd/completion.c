@@ -78,7 +78,8 @@ void completion_text(const char *text)
 	if (end)
 		length = MIN(length, (size_t)(end - text));
 	for (size_t i = 0; i < length; i++)
-		putchar(strchr("'\"[]`$\\", text[i]) ? ' ' : text[i]);
+		/* An apostrophe would end what shells quote by it: the typographic one doesn't. */
+		fputs(text[i] == '\'' ? "\xe2\x80\x99" : (char[]){ strchr("\"[]`$\\", text[i]) ? ' ' : text[i], '\0' }, stdout);
 }
 
 static int completion_run(struct config *config, int argc, char **argv)

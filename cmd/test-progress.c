@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "kvm/log.h"
 #include "test.h"
 
 #define TICK_NS		250000000ULL
@@ -43,6 +44,7 @@ static void show(struct event_timer *timer)
 	struct ktest_totals totals;
 	char line[COLUMNS_MAX];
 	size_t room = columns(), used;
+	bool coloured;
 
 	ktest_total(&totals, &session->test);
 	used = append(line, room, 0, "%zu/%zu", session->schedule.done, session->test.count);
@@ -52,7 +54,8 @@ static void show(struct event_timer *timer)
 	for (size_t i = 0; i < session->test.count && used + 1 < room; i++)
 		if (session->test.runs[i].state == KTEST_RUNNING)
 			used = append_running(line, room, used, &session->test.runs[i]);
-	dprintf(STDERR_FILENO, "\r%s\033[K", line);
+	coloured = session->schedule.done > totals.good && log_wants_colour(STDERR_FILENO);
+	dprintf(STDERR_FILENO, "\r%s%s%s\033[K", coloured ? LOG_RED : "", line, coloured ? LOG_PLAIN : "");
 	event_timer_set(timer, event_now_ns() + TICK_NS);
 }
 

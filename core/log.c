@@ -9,8 +9,10 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #define LOG_LINE_MAX 1024
+#define LOG_BEGIN "lkvm: "
 
 static _Atomic enum log_level log_threshold = LOG_LEVEL_WARNING;
 static void (*_Atomic log_sink)(enum log_level level, const char *line);
@@ -53,6 +55,25 @@ static size_t log_terminate(char *line, size_t length)
 	return length;
 }
 
+bool log_wants_colour(int fd)
+{
+	const char *none = getenv("NO_COLOR"), *terminal = getenv("TERM");
+
+	return isatty(fd) && !(none && *none) && !(terminal && strcmp(terminal, "dumb") == 0);
+}
+
+/* Its first word in red, or yellow; in one write all the same. */
+static ssize_t write_coloured(enum log_level level, char *line, size_t length)
+{
+	const char *colour = level == LOG_LEVEL_ERROR ? LOG_RED : LOG_YELLOW;
+	const struct iovec parts[] = {
+		{ (void *)(uintptr_t)colour, strlen(colour) }, { line, sizeof(LOG_BEGIN) - 2 },
+		{ (void *)(uintptr_t)LOG_PLAIN, strlen(LOG_PLAIN) }, { line + sizeof(LOG_BEGIN) - 2, length - (sizeof(LOG_BEGIN) - 2) },
+	};
+
+	return writev(STDERR_FILENO, parts, ARRAY_SIZE(parts));
+}
+
 static void log_line(enum log_level level, char *line, size_t length)
 {
 	void (*sink)(enum log_level, const char *) = atomic_load(&log_sink);
@@ -66,8 +87,10 @@ static void log_line(enum log_level level, char *line, size_t length)
 	}
 	line[length] = '\n';
 	/* A closed or full stderr is nothing that could be reported anywhere. */
-	if (write(STDERR_FILENO, line, length + 1) < 0)
-		return;
+	if (level <= LOG_LEVEL_WARNING && log_wants_colour(STDERR_FILENO))
+		(void)!write_coloured(level, line, length + 1);
+	else
+		(void)!write(STDERR_FILENO, line, length + 1);
 }
 
 static void printf_like(3, 0) log_format(enum log_level level, int error, const char *format, va_list arguments)
@@ -76,7 +99,7 @@ static void printf_like(3, 0) log_format(enum log_level level, int error, const 
 	size_t length;
 	int more;
 
-	length = (size_t)snprintf(line, sizeof(line), "lkvm: ");
+	length = (size_t)snprintf(line, sizeof(line), LOG_BEGIN);
 	more = vsnprintf(line + length, sizeof(line) - length, format, arguments);
 	if (more > 0)
 		length += (size_t)more;

@@ -22,7 +22,7 @@ static const char head[] =
 	"body{font:14px/1.5 system-ui,sans-serif;margin:2em auto;max-width:90em;padding:0 1em}"
 	"h1{font-size:1.4em;margin:0}p{margin:.3em 0 1em;color:var(--dim)}"
 	"details.r{border-top:1px solid var(--line)}details.r[open]{padding-bottom:1em}"
-	".g{display:grid;grid-template-columns:11em 1fr 3em 10em 5em 22% 5em 22%;gap:0 .8em;padding:.3em 0;align-items:center;cursor:pointer}"
+	".g{display:grid;grid-template-columns:9em minmax(8em,3fr) 3em 9em 4em minmax(3em,2fr) 4em minmax(3em,2fr);gap:0 .8em;padding:.3em 0;align-items:center;cursor:pointer}"
 	".h{font-weight:600;cursor:auto}.n{text-align:right;font-variant-numeric:tabular-nums}"
 	".o{border-radius:.3em;padding:.1em .5em;color:#fff;background:#b3261e;white-space:nowrap;font-size:.9em}"
 	".pass{background:#1a7f37}.skip,.not-run,.interrupted{background:#6e7781}.fail{background:#b3261e}"

@@ -21,6 +21,12 @@ void log_set_level(enum log_level level);
 /** log_get_level() - the current threshold; any thread */
 enum log_level log_get_level(void);
 
+/** log_wants_colour() - whether @fd is a terminal that has colours, and NO_COLOR and TERM don't say otherwise */
+bool log_wants_colour(int fd);
+#define LOG_RED		"\033[1;31m"
+#define LOG_YELLOW	"\033[33m"
+#define LOG_PLAIN	"\033[0m"
+
 /** log_set_sink() - hands each finished line (no newline) to @sink instead of stderr; NULL: stderr. For tests. */
 void log_set_sink(void (*sink)(enum log_level level, const char *line));
 

@@ -89,6 +89,38 @@ contains outcomes out/report.html "BUG: kernel NULL pointer dereference"
 contains outcomes out/0003-panic_true.1.log "not syncing: by itself"
 none_left outcomes
 
+# The page, as a browser shows it: what a guest printed is text, nothing is fetched, nothing is wider than the window.
+if command -v chromium > /dev/null; then
+	says '[    0.1] BUG: kernel <script>document.title = "obeyed"</script>\n' > script
+	rm -rf page
+	"$lkvm" test --output page --set boot=flat --set mem=16M -k oops -k script -k kunit -- true > /dev/null 2>&1
+	cat > look.html <<-'END'
+		<iframe id=page src=page/report.html width=1000 height=800></iframe>
+		<script>
+		onload = () => {
+			const page = document.getElementById("page").contentDocument, body = page.body;
+			const bars = [...page.querySelectorAll(".bar i")].filter(bar => bar.getBoundingClientRect().width > 0);
+			document.body.dataset.seen = [page.title != "obeyed", body.innerText.includes("of 3 runs"), bars.length > 5,
+				page.documentElement.scrollWidth <= page.documentElement.clientWidth,
+				page.defaultView.performance.getEntriesByType("resource").length].join(" ");
+		};
+		</script>
+	END
+	timeout 60 chromium --headless --no-sandbox --disable-gpu --allow-file-access-from-files --user-data-dir="$dir/browser" \
+		--virtual-time-budget=3000 --dump-dom "file://$dir/look.html" 2> /dev/null > dom
+	contains page dom 'data-seen="true true true true 0"'
+else
+	echo "SKIP testing/page: no chromium"
+fi
+
+# Colour is for terminals, and not for who says NO_COLOR.
+colours()
+{
+	"$@" python3 -c 'import pty, sys; pty.spawn(sys.argv[1:])' "$lkvm" no-such-command < /dev/null | grep -c $'\033'
+}
+[ "$(colours env -u NO_COLOR TERM=xterm)" = 1 ] || fail "colour: none on a terminal"
+[ "$(colours env NO_COLOR=1 TERM=xterm)$(colours env -u NO_COLOR TERM=dumb)" = 00 ] || fail "colour: it isn't wanted"
+
 # Forty, four at a time: each is there once
 configs=()
 for n in $(seq 40); do

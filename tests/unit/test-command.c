@@ -224,10 +224,23 @@ START_TEST(the_man_page_section_has_every_command)
 }
 END_TEST
 
+/* How many lines begin with @text */
+static size_t count_lines_with(const char *text, const char *beginning)
+{
+	size_t count = 0;
+
+	for (; text; text = strchr(text, '\n')) {
+		text += *text == '\n';
+		count += strncmp(text, beginning, strlen(beginning)) == 0;
+	}
+	return count;
+}
+
 START_TEST(help_shows_what_is_used_most_and_help_all_the_rest)
 {
 	ck_assert_int_eq(lkvm("run --help"), 0);
 	ck_assert_ptr_nonnull(strstr(output, "  -d, --disk IMAGE"));
+	ck_assert_uint_eq(count_lines_with(output, "  -") + count_lines_with(output, "      --"), 10);
 	ck_assert_ptr_null(strstr(output, "--trace-init"));
 	ck_assert_ptr_nonnull(strstr(output, "lkvm run --help-all shows them all"));
 	ck_assert_int_eq(lkvm("run --help-all"), 0);
@@ -255,6 +268,20 @@ static void completes(const char *words, const char *expected)
 	ck_assert_str_eq(seen, expected);
 }
 
+/* Whether that shell, if there is one, ends with 0 when it reads the output */
+static bool understood_by(const char *command)
+{
+	char whole[256];
+	FILE *shell;
+
+	snprintf(whole, sizeof(whole), "command -v %.*s > /dev/null || exec cat > /dev/null; %s", (int)strcspn(command, " "), command,
+		 command);
+	shell = popen(whole, "w");
+	ck_assert_ptr_nonnull(shell);
+	fputs(output, shell);
+	return pclose(shell) == 0;
+}
+
 START_TEST(shells_complete_from_the_tables)
 {
 	char folder[] = "/tmp/test-command.XXXXXX";
@@ -279,9 +306,12 @@ START_TEST(shells_complete_from_the_tables)
 	snprintf(output, sizeof(output), "rm -rf %s", folder);
 	ck_assert_int_eq(system(output), 0);
 	ck_assert_int_eq(lkvm("completion zsh"), 0);
+	ck_assert(understood_by("zsh -n"));
 	ck_assert_ptr_nonnull(strstr(output, "'--oops=["));
 	ck_assert_ptr_nonnull(strstr(output, ":value:(fail ignore)'"));
 	ck_assert_int_eq(lkvm("completion fish"), 0);
+	ck_assert(understood_by("fish -n"));
+	ck_assert(understood_by("fish -c 'source; complete -C \"lkvm run --oo\"' | grep -q -e --oops"));
 	ck_assert_ptr_nonnull(strstr(output, "complete -c lkvm -n '__lkvm_is run' -l oops -x -a 'fail ignore'"));
 	usage("completion csh", "csh: for which shell? (say bash, zsh or fish)");
 	usage("completion", "say bash, zsh or fish");
