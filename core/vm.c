@@ -26,8 +26,14 @@
 #include "kvm/io.h"
 #include "kvm/log.h"
 #include "kvm/numa.h"
+#include "kvm/ram-options.h"
 
 #define RAM_ALIGN	MIB(2)
+
+/* Of Linux 5.14, newer than some distributions' headers */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE	23
+#endif
 
 int kvm_check_extension(const struct kvm *kvm, int capability)
 {
@@ -153,28 +159,38 @@ static int ram_open_hugetlbfs(const char *path, uint64_t *page)
 	return fd;
 }
 
-static int ram_open(struct kvm *kvm, uint64_t *page)
+static int ram_open_huge(uint64_t page)
+{
+	int fd = memfd_create("lkvm-ram", MFD_CLOEXEC | MFD_HUGETLB | (page == GIB(1) ? MFD_HUGE_1GB : MFD_HUGE_2MB));
+
+	if (fd < 0)
+		return log_errno(errno, "guest memory: this host has no huge pages of %llu MiB", (unsigned long long)(page >> 20));
+	return fd;
+}
+
+static int ram_open(struct kvm *kvm, const struct ram_options *options, uint64_t *page)
 {
 	const char *path = config_string(kvm->config, "hugetlbfs");
-	bool huge = config_given(kvm->config, "hugetlbfs");
 	int fd;
 
-	*page = huge ? MIB(2) : 4096;
-	if (huge && path && *path)
+	*page = options->huge_page;
+	if (!*page && config_given(kvm->config, "hugetlbfs"))
+		*page = MIB(2);
+	if (path && *path)
 		return ram_open_hugetlbfs(path, page);
-	if (huge)
-		fd = memfd_create("lkvm-ram", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
-	else
-		fd = ram_file_open(&kvm->ram_mount);
-	if (fd < 0 && huge)
-		return log_errno(errno, "option --hugetlbfs: this host has no huge pages of 2 MiB");
-	return fd < 0 ? log_errno(-fd, "guest memory") : fd;
+	if (*page)
+		return ram_open_huge(*page);
+	*page = 4096;
+	fd = options->thp ? ram_file_open(&kvm->ram_mount) : memfd_create("lkvm-ram", MFD_CLOEXEC);
+	return fd < 0 ? log_errno(options->thp ? -fd : errno, "guest memory") : fd;
 }
 
 /* Aligned for 2 MiB pages, so that KVM and the host can map it by those. */
-static int ram_map(struct kvm *kvm, uint64_t page)
+static int ram_map(struct kvm *kvm, const struct ram_options *options, uint64_t page)
 {
-	bool huge = config_given(kvm->config, "hugetlbfs"), image = kvm->ram_image >= 0;
+	bool huge = ram_is_hugetlb(kvm->config), image = kvm->ram_image >= 0;
+	int flags = MAP_FIXED | (image || kvm->ram_fd < 0 ? MAP_PRIVATE : MAP_SHARED) | (huge ? 0 : MAP_NORESERVE) |
+		    (!image && kvm->ram_fd < 0 ? MAP_ANONYMOUS : 0);
 	uint64_t align = MAX(page, RAM_ALIGN);
 	size_t size = kvm->ram_size, reserved = size + align;
 	char *area, *host;
@@ -184,13 +200,13 @@ static int ram_map(struct kvm *kvm, uint64_t page)
 		return log_errno(errno, "guest memory: no room for %zu MiB of addresses", size >> 20);
 	host = (char *)ALIGN_UP((uintptr_t)area, (uintptr_t)align);
 	/* Huge pages are reserved here: a pool that is too small is an error now, and would be a SIGBUS later. */
-	if (mmap(host, size, PROT_READ | PROT_WRITE, (image ? MAP_PRIVATE : MAP_SHARED) | MAP_FIXED | (huge ? 0 : MAP_NORESERVE),
-		 image ? kvm->ram_image : kvm->ram_fd, (off_t)(image ? kvm->ram_image_offset : 0)) == MAP_FAILED) {
+	if (mmap(host, size, PROT_READ | PROT_WRITE, flags, image ? kvm->ram_image : kvm->ram_fd,
+		 (off_t)(image ? kvm->ram_image_offset : 0)) == MAP_FAILED) {
 		int error = errno;
 
 		munmap(area, reserved);
 		if (huge && error == ENOMEM)
-			return log_error(error, "option --hugetlbfs: %zu MiB are not free in huge pages of %llu KiB (see "
+			return log_error(error, "guest memory: %zu MiB are not free in huge pages of %llu KiB (see "
 					 "HugePages_Free in /proc/meminfo, and write to /proc/sys/vm/nr_hugepages)",
 					 size >> 20, (unsigned long long)(page >> 10));
 		return log_errno(error, "guest memory: can't map %zu MiB", size >> 20);
@@ -201,7 +217,9 @@ static int ram_map(struct kvm *kvm, uint64_t page)
 	kvm->ram_host = host;
 	/* Advice only: a core dump without guest RAM, and huge pages where the host's policy allows them. */
 	madvise(host, size, MADV_DONTDUMP);
-	madvise(host, size, MADV_HUGEPAGE);
+	madvise(host, size, options->thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	if (options->ksm && madvise(host, size, MADV_MERGEABLE))
+		return log_errno(errno, "option --mem: ksm=on: this host's kernel merges no pages");
 	return 0;
 }
 
@@ -226,14 +244,18 @@ static int ram_take_forked(struct kvm *kvm)
 
 static int ram_allocate(struct kvm *kvm)
 {
+	struct ram_options options;
 	uint64_t page;
-	int fd, error;
+	int fd, error = ram_options_parse(kvm->config, &options);
 
+	if (error)
+		return error;
 	if (kvm->origin)
 		return ram_take_forked(kvm);
-	if (kvm->ram_image >= 0)
-		return ram_map(kvm, 4096);
-	fd = ram_open(kvm, &page);
+	/* a file's pages are never merged: no file then, and what is to be told from others is the VM's alone anyway */
+	if (kvm->ram_image >= 0 || options.ksm)
+		return ram_map(kvm, &options, 4096);
+	fd = ram_open(kvm, &options, &page);
 	/* Milliseconds on a busy host: by the main loop's first round, beside the vCPUs. */
 	if (kvm->ram_mount >= 0)
 		event_work_post(&kvm->ram_unmount_work);
@@ -247,7 +269,21 @@ static int ram_allocate(struct kvm *kvm)
 				 (unsigned long long)(kvm->ram_size >> 20));
 	if (error)
 		return log_errno(error, "guest memory: %llu MiB", (unsigned long long)(kvm->ram_size >> 20));
-	return ram_map(kvm, page);
+	return ram_map(kvm, &options, page);
+}
+
+/* Behind what says where it comes from. Kernels before 5.14 give a file its pages, and to others nothing. */
+static int ram_fill(const struct kvm *kvm)
+{
+	struct ram_options options;
+
+	if (ram_options_parse(kvm->config, &options) || !options.prealloc || kvm->origin || kvm->ram_image >= 0)
+		return 0;
+	if (!madvise(kvm->ram_host, kvm->ram_size, MADV_POPULATE_WRITE))
+		return 0;
+	if (errno == EINVAL && kvm->ram_fd >= 0 && !fallocate(kvm->ram_fd, 0, 0, (off_t)kvm->ram_size))
+		return 0;
+	return log_errno(errno, "option --mem: prealloc: %llu MiB", (unsigned long long)(kvm->ram_size >> 20));
 }
 
 /* A fork has the memory that is there. */
@@ -276,7 +312,7 @@ static int ram_add_regions(struct kvm *kvm)
 		 * A hole in hugetlbfs gives its reservation up: the guest's next touch could be a SIGBUS. Where RAM lies
 		 * over a file, or is shared with forks, what is given back would be that file's again.
 		 */
-		if (!config_given(kvm->config, "hugetlbfs") && kvm->ram_image < 0 && !kvm->origin)
+		if (!ram_is_hugetlb(kvm->config) && kvm->ram_image < 0 && !kvm->origin)
 			kvm->ram_regions[i].discard_page = (uint64_t)sysconf(_SC_PAGESIZE);
 		result = region_add(&kvm->memory, &kvm->ram_regions[i], range->base, 0);
 	}
@@ -347,6 +383,8 @@ static int vm_init(struct kvm *kvm)
 		result = made ? 0 : ram_allocate(kvm);
 	if (!result)
 		result = ram_spread(kvm);
+	if (!result)
+		result = ram_fill(kvm);
 	if (!result)
 		result = ram_add_regions(kvm);
 	if (result)

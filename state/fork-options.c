@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kvm/option.h"
+#include "kvm/ram-options.h"
 #include "kvm/vhost-option.h"
 #include "state/fork.h"
 
@@ -204,8 +205,8 @@ char *fork_refusal(const struct config *config, bool networks)
 
 	if (config_split(config) != SIZE_MAX || config_flag(config, "systemd"))
 		return strdup("A VM that runs a command of the host's (run -- COMMAND) can't go on without it");
-	if (config_given(config, "hugetlbfs"))
-		return strdup("--hugetlbfs can't be forked: its pages are reserved once");
+	if (ram_is_hugetlb(config))
+		return strdup("--hugetlbfs (and hugepages= of --mem) can't be forked: its pages are reserved once");
 	if (config_count(config, "plug"))
 		return say("plug", config_item(config, "plug", 0), "can't be forked: take it out first (lkvm device remove)");
 	why = refuse_networks(config, networks);

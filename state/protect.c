@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 
 #include "kvm/log.h"
+#include "kvm/ram-options.h"
 #include "kvm/thread.h"
 #include "kvm/vhost-option.h"
 
@@ -197,7 +198,7 @@ int protect_start(struct protect **out, struct kvm *kvm, uint64_t block,
 	 * huge pages of hugetlbfs are larger than a block, a private mapping of a file can't be protected, and neither can
 	 * what another process writes to by a mapping of its own
 	 */
-	if (kvm->ram_fd < 0 || config_given(kvm->config, "hugetlbfs") || memory_is_shared(kvm->config))
+	if (kvm->ram_fd < 0 || ram_is_hugetlb(kvm->config) || memory_is_shared(kvm->config))
 		result = -EOPNOTSUPP;
 	if (!result && !protect->states)
 		result = -ENOMEM;

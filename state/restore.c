@@ -16,6 +16,7 @@
 
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/ram-options.h"
 #include "kvm/snapshot.h"
 #include "state/machine.h"
 #include "state/protect.h"
@@ -71,7 +72,7 @@ int restore_prepare(struct restore **out, struct config *config)
 	/* who names disks answers for them */
 	if (!result && !disks_given)
 		result = snapshot_check_disks(restore->file.info, path);
-	restore->load = config_flag(config, "prefault") || config_given(config, "hugetlbfs") || memory_is_shared(config);
+	restore->load = config_flag(config, "prefault") || ram_is_hugetlb(config) || memory_is_shared(config);
 	if (result)
 		restore_free(restore);
 	else

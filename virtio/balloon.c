@@ -14,6 +14,7 @@
 
 #include "balloon-hints.h"
 #include "kvm/control.h"
+#include "kvm/ram-options.h"
 #include "kvm/virtio.h"
 
 enum { INFLATE, DEFLATE, STATS, HINTS, REPORTING, BALLOON_QUEUES };
@@ -449,9 +450,9 @@ static int balloon_add(struct kvm *kvm, struct balloon *balloon)
 	int result;
 
 	event_timer_init(kvm->loop, &balloon->event, balloon_event_expired);
-	balloon->keeps = config_given(kvm->config, "hugetlbfs");
+	balloon->keeps = ram_is_hugetlb(kvm->config);
 	if (balloon->keeps)
-		log_warn("option --balloon: memory of --hugetlbfs can be taken from the guest, but not given to the host");
+		log_warn("option --balloon: memory of huge pages can be taken from the guest, but not given to the host");
 	balloon->device.features_offered = BIT(VIRTIO_BALLOON_F_STATS_VQ) | BIT(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) |
 					   BIT(VIRTIO_BALLOON_F_PAGE_POISON) | BIT(VIRTIO_BALLOON_F_REPORTING) |
 					   BIT(VIRTIO_BALLOON_F_FREE_PAGE_HINT);
