@@ -3,7 +3,6 @@
  * QMP's device_add and device_del, blockdev-add and -del, netdev_add and _del, for devices in root ports' slots, with QEMU's
  * names as far as they have a meaning here; and under names of our own, what `lkvm device` says and shows. Main thread.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,18 +10,6 @@
 #include "kvm/log.h"
 #include "kvm/migrate.h"
 #include "kvm/plug.h"
-
-static int fail(char **error, int code, const char *format, ...) printf_like(3, 4);
-static int fail(char **error, int code, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	if (vasprintf(error, format, arguments) < 0)
-		*error = NULL;
-	va_end(arguments);
-	return -code;
-}
 
 static const char *get_text(const json_t *object, const char *key)
 {
@@ -35,7 +22,7 @@ static int said(char **error, int result)
 {
 	const char *line = log_first_error();
 
-	return result ? fail(error, -result, "%s", *line ? line : strerrordesc_np(-result)) : 0;
+	return result ? qmp_fail(error, -result, "%s", *line ? line : strerrordesc_np(-result)) : 0;
 }
 
 /* ---- texts of options ---- */
@@ -69,7 +56,7 @@ static int x_lkvm_device_add(struct kvm *kvm, const json_t *arguments, json_t **
 	int status;
 
 	if (!option || !text)
-		return fail(error, EINVAL, "Parameters 'option' and 'text' have to be strings");
+		return qmp_fail(error, EINVAL, "Parameters 'option' and 'text' have to be strings");
 	log_forget_error();
 	status = plug_open(kvm, option, text, NULL, &plug);
 	if (status)
@@ -104,34 +91,28 @@ static int x_lkvm_query_devices(struct kvm *kvm, const json_t *arguments, json_t
 
 /* ---- devices ---- */
 
-static int find(struct kvm *kvm, const char *id, struct plug **plug, char **error)
-{
-	if (!id)
-		return fail(error, EINVAL, "Parameter 'id' is missing");
-	*plug = plug_find(kvm, id);
-	return *plug ? 0 : fail(error, ENODEV, "Device '%s' not found", id);
-}
-
 static int device_del(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
 	const json_t *timeout = json_object_get(arguments, "x-timeout-ms");
 	json_int_t timeout_ms = timeout ? json_integer_value(timeout) : PLUG_TIMEOUT_MS;
-	struct plug *plug;
-	int status = find(kvm, get_text(arguments, "id"), &plug, error);
+	const char *id = get_text(arguments, "id");
+	struct plug *plug = id ? plug_find(kvm, id) : NULL;
 
 	(void)result;
-	if (status)
-		return status;
+	if (!id)
+		return qmp_fail(error, EINVAL, "Parameter 'id' is missing");
+	if (!plug)
+		return qmp_fail(error, ENODEV, "Device '%s' not found", id);
 	if (migration_is_active(kvm))
-		return fail(error, EBUSY, "The VM moves to another process: no device goes now");
+		return qmp_fail(error, EBUSY, "The VM moves to another process: no device goes now");
 	if (timeout_ms <= 0 || timeout_ms > 3600000)
-		return fail(error, EINVAL, "Parameter 'x-timeout-ms' is from 1 to 3600000");
+		return qmp_fail(error, EINVAL, "Parameter 'x-timeout-ms' is from 1 to 3600000");
 	if (json_is_true(json_object_get(arguments, "x-force"))) {
 		plug_remove(plug);
 		return 0;
 	}
 	return plug_ask(plug, (unsigned int)timeout_ms) ?
-	       fail(error, EALREADY, "Device '%s' is already in the process of unplug", plug->id) : 0;
+	       qmp_fail(error, EALREADY, "Device '%s' is already in the process of unplug", plug->id) : 0;
 }
 
 /* What is said of a device that belongs to its back here. */
@@ -166,27 +147,29 @@ static int find_back(struct kvm *kvm, const json_t *arguments, const char *key, 
 	const char *node = get_text(arguments, key);
 
 	if (!node)
-		return fail(error, EINVAL, "Parameter '%s' is missing", key);
+		return qmp_fail(error, EINVAL, "Parameter '%s' is missing", key);
 	*plug = plug_find_node(kvm, node);
 	if (!*plug || strcmp((*plug)->kind->option, option) != 0)
-		return fail(error, ENODEV, "Property '%s' can't find value '%s'", key, node);
-	return (*plug)->state == PLUG_OUT ? 0 : fail(error, EBUSY, "'%s' is in use by device '%s'", node, (*plug)->id);
+		return qmp_fail(error, ENODEV, "Property '%s' can't find value '%s'", key, node);
+	return (*plug)->state == PLUG_OUT ? 0 : qmp_fail(error, EBUSY, "'%s' is in use by device '%s'", node, (*plug)->id);
 }
+
+#define BUS_NAME	"root-port"
 
 /* Its settings first, since a back is opened by them; a slot by its name, if one is said. */
 static int insert(struct plug *plug, const json_t *arguments, const char *id, char **error)
 {
 	const char *bus = get_text(arguments, "bus");
 	_cleanup_free_ char *more = device_more(arguments, !strcmp(plug->kind->option, "disk"));
-	unsigned int index;
-	char rest;
+	uint64_t index = 0;
 	int status;
 
 	plug->port_index = PLUG_PORT_ANY;
-	if (bus && (sscanf(bus, "root-port%u%c", &index, &rest) != 1 || index >= PLUG_PORT_ANY))
-		return fail(error, EINVAL, "Bus '%s' not found (say root-port0 for the first)", bus);
+	if (bus && (strncmp(bus, BUS_NAME, strlen(BUS_NAME)) != 0 || parse_uint(bus + strlen(BUS_NAME), &index) < 0 ||
+		    index >= PLUG_PORT_ANY))
+		return qmp_fail(error, EINVAL, "Bus '%s' not found (say root-port0 for the first)", bus);
 	if (bus)
-		plug->port_index = index;
+		plug->port_index = (unsigned int)index;
 	if (!more)
 		return -ENOMEM;
 	status = *more ? plug_change(plug, more + 1) : 0;
@@ -201,14 +184,14 @@ static int device_add(struct kvm *kvm, const json_t *arguments, json_t **result,
 
 	(void)result;
 	if (!driver)
-		return fail(error, EINVAL, "Parameter 'driver' is missing");
+		return qmp_fail(error, EINVAL, "Parameter 'driver' is missing");
 	log_forget_error();
 	if (driver_is(driver, "virtio-blk"))
 		status = find_back(kvm, arguments, "drive", "disk", &plug, error);
 	else if (driver_is(driver, "virtio-net"))
 		status = find_back(kvm, arguments, "netdev", "network", &plug, error);
 	else if (!driver_is(driver, "virtio-rng"))
-		return fail(error, EINVAL, "'%s' is not a device that can be plugged in (virtio-blk-pci, virtio-net-pci and virtio-rng-pci are)",
+		return qmp_fail(error, EINVAL, "'%s' is not a device that can be plugged in (virtio-blk-pci, virtio-net-pci and virtio-rng-pci are)",
 			    driver);
 	if (status)
 		return status;
@@ -232,9 +215,9 @@ static int back_add(struct kvm *kvm, const char *option, const char *text, const
 	if (!text)
 		return -ENOMEM;
 	if (!plug_id_is_good(node))
-		return fail(error, EINVAL, "'%s' is no name: a letter, then letters, digits, '-', '.' and '_'", node);
+		return qmp_fail(error, EINVAL, "'%s' is no name: a letter, then letters, digits, '-', '.' and '_'", node);
 	if (plug_find_node(kvm, node))
-		return fail(error, EEXIST, "Duplicate name '%s'", node);
+		return qmp_fail(error, EEXIST, "Duplicate name '%s'", node);
 	log_forget_error();
 	return said(error, plug_open(kvm, option, text, node, &plug));
 }
@@ -244,9 +227,9 @@ static int back_del(struct kvm *kvm, const char *option, const char *node, char 
 	struct plug *plug = node ? plug_find_node(kvm, node) : NULL;
 
 	if (!plug || strcmp(plug->kind->option, option) != 0)
-		return fail(error, ENOENT, "Failed to find '%s'", node ? node : "");
+		return qmp_fail(error, ENOENT, "Failed to find '%s'", node ? node : "");
 	if (plug->state != PLUG_OUT)
-		return fail(error, EBUSY, "'%s' is in use by device '%s'", node, plug->id);
+		return qmp_fail(error, EBUSY, "'%s' is in use by device '%s'", node, plug->id);
 	plug_close(plug);
 	return 0;
 }
@@ -284,13 +267,13 @@ static int blockdev_add(struct kvm *kvm, const json_t *arguments, json_t **resul
 
 	(void)result;
 	if (!driver || !node)
-		return fail(error, EINVAL, "Parameter '%s' is missing", driver ? "node-name" : "driver");
+		return qmp_fail(error, EINVAL, "Parameter '%s' is missing", driver ? "node-name" : "driver");
 	if (json_is_string(file))
-		return fail(error, ENOTSUP, "Parameter 'file' has to be an object here: nodes of files have no names of their own");
+		return qmp_fail(error, ENOTSUP, "Parameter 'file' has to be an object here: nodes of files have no names of their own");
 	file = file ? file : arguments;
 	path = get_text(file, "filename");
 	if (!path || !*path)
-		return fail(error, EINVAL, "Parameter 'filename' is missing");
+		return qmp_fail(error, EINVAL, "Parameter 'filename' is missing");
 	text = disk_text(arguments, file, path);
 	return back_add(kvm, "disk", text, node, error);
 }
@@ -328,7 +311,7 @@ static int netdev_add(struct kvm *kvm, const json_t *arguments, json_t **result,
 
 	(void)result;
 	if (!type || !id)
-		return fail(error, EINVAL, "Parameter '%s' is missing", type ? "id" : "type");
+		return qmp_fail(error, EINVAL, "Parameter '%s' is missing", type ? "id" : "type");
 	text = network_text(arguments, type);
 	return back_add(kvm, "network", text, id, error);
 }

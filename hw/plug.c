@@ -470,9 +470,8 @@ static int plugs_add_all(struct kvm *kvm)
 
 static void plugs_free(struct kvm *kvm, struct plugs *plugs)
 {
-	while (plugs->first) {
-		struct plug *plug = plugs->first;
-
+	for (struct plug *plug = plugs->first, *next; plug; plug = next) {
+		next = plug->next;
 		if (plug->state != PLUG_OUT)
 			plug_take_out(plug);
 		plug_close(plug);

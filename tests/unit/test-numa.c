@@ -20,8 +20,7 @@ static void remember(enum log_level level, const char *line)
 /* @text: the options' values, with blanks between, for 4 vCPUs and 64 MiB */
 static int parse(const char *text)
 {
-	_cleanup_free_ char *copy = strdup(text);
-	char *rest = copy;
+	char *copy = strdup(text), *rest = copy;
 	struct config *config;
 	int result;
 
@@ -34,6 +33,7 @@ static int parse(const char *text)
 	result = numa_parse(config, MIB(64), &numa);
 	log_set_sink(NULL);
 	config_free(config);
+	free(copy);
 	return result;
 }
 

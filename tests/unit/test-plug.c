@@ -304,7 +304,7 @@ START_TEST(options_say_what_is_in_and_state_goes_with_it)
 	struct state_reader reader;
 
 	plug_remove(plug);
-	plug = put_in("disk", "image,ro,id=x,port=0");
+	put_in("disk", "image,ro,id=x,port=0");
 	ck_assert_uint_eq(config_count(kvm->config, "plug"), 2);
 	ck_assert_str_eq(config_item(kvm->config, "plug", 0), "rng:,id=other,port=1");
 	ck_assert_str_eq(config_item(kvm->config, "plug", 1), "disk:image,ro,id=x,port=0");
