@@ -192,7 +192,7 @@ START_TEST(what_is_wrong_is_named)
 	wrong("cpus = 2\n[kernel \"a\"]\n", "what is to be run?");
 	wrong("[test \"t\"]\ncpus = 2\n", "[test \"t\"] has no command");
 	wrong("[test \"t\"]\ncommand = x\ncpus = many\n", ":3: ");
-	wrong("[test \"t\"]\ncommand = x\ncpu = 2\n", ":3: cpu: no such option (did you mean ");
+	wrong("[test \"t\"]\ncommand = x\ncpuss = 2\n", ":3: cpuss: no such option (did you mean ");
 	wrong("[config \"c\"]\ncommand = x\n[test \"t\"]\ncommand = x\n", ":2: command: no such option");
 	wrong("[test \"t\"]\ncommand = x\nretries = 101\n", ":3: retries: '101' is no number up to 100");
 	wrong("[test \"t\"]\ncommand = x\nname = y\n", ":3: name: is no option for a test");
