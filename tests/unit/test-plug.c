@@ -177,7 +177,8 @@ START_TEST(a_device_comes_and_goes_a_hundred_times_and_leaves_nothing)
 	after = usage_now();
 	ck_assert_uint_eq(after.fds, before.fds);
 	ck_assert_uint_eq(after.threads, before.threads);
-	ck_assert_uint_le(after.mappings, before.mappings + 4);
+	/* allocators map as they like, a sanitizer's more than others; a leak would be one a round */
+	ck_assert_uint_le(after.mappings, before.mappings + 40);
 	ck_assert_uint_eq(disks_count(kvm), 0);
 }
 END_TEST
