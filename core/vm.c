@@ -159,12 +159,19 @@ static int ram_open_hugetlbfs(const char *path, uint64_t *page)
 	return fd;
 }
 
-static int ram_open_huge(uint64_t page)
+/* For messages: who wants huge pages. */
+static const char *huge_option(const struct kvm *kvm)
+{
+	return config_given(kvm->config, "hugetlbfs") ? "--hugetlbfs" : "--mem";
+}
+
+static int ram_open_huge(const struct kvm *kvm, uint64_t page)
 {
 	int fd = memfd_create("lkvm-ram", MFD_CLOEXEC | MFD_HUGETLB | (page == GIB(1) ? MFD_HUGE_1GB : MFD_HUGE_2MB));
 
 	if (fd < 0)
-		return log_errno(errno, "guest memory: this host has no huge pages of %llu MiB", (unsigned long long)(page >> 20));
+		return log_errno(errno, "option %s: this host has no huge pages of %llu MiB", huge_option(kvm),
+				 (unsigned long long)(page >> 20));
 	return fd;
 }
 
@@ -179,7 +186,7 @@ static int ram_open(struct kvm *kvm, const struct ram_options *options, uint64_t
 	if (path && *path)
 		return ram_open_hugetlbfs(path, page);
 	if (*page)
-		return ram_open_huge(*page);
+		return ram_open_huge(kvm, *page);
 	*page = 4096;
 	fd = options->thp ? ram_file_open(&kvm->ram_mount) : memfd_create("lkvm-ram", MFD_CLOEXEC);
 	return fd < 0 ? log_errno(options->thp ? -fd : errno, "guest memory") : fd;
@@ -206,9 +213,9 @@ static int ram_map(struct kvm *kvm, const struct ram_options *options, uint64_t 
 
 		munmap(area, reserved);
 		if (huge && error == ENOMEM)
-			return log_error(error, "guest memory: %zu MiB are not free in huge pages of %llu KiB (see "
+			return log_error(error, "option %s: %zu MiB are not free in huge pages of %llu KiB (see "
 					 "HugePages_Free in /proc/meminfo, and write to /proc/sys/vm/nr_hugepages)",
-					 size >> 20, (unsigned long long)(page >> 10));
+					 huge_option(kvm), size >> 20, (unsigned long long)(page >> 10));
 		return log_errno(error, "guest memory: can't map %zu MiB", size >> 20);
 	}
 	if (host > area)

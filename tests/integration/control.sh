@@ -109,6 +109,8 @@ if [ "$(awk '/^HugePages_(Free|Total)/ { n += $2 } END { print n + 0 }' /proc/me
 	[ "$(cat /proc/sys/vm/nr_overcommit_hugepages 2>/dev/null)" = 0 ]; then
 	expect "huge pages that aren't there" 1 "$lkvm" run --boot flat -k "$dir/reset" -m 16 -c 1 --hugetlbfs
 	contains "huge pages that aren't there" "option --hugetlbfs: "
+	expect "--mem's huge pages that aren't there" 1 "$lkvm" run --boot flat -k "$dir/reset" -m 16,hugepages=2M -c 1
+	contains "--mem's huge pages that aren't there" "option --mem: "
 fi
 expect "kvmtool's way to say a hugetlbfs" 1 "$lkvm" run --hugetlbfs "$dir" --boot flat -k "$dir/reset" -m 16
 contains "kvmtool's way to say a hugetlbfs" "option --hugetlbfs: '$dir' is no hugetlbfs mount"
