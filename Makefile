@@ -40,7 +40,7 @@ BUILD		?= build/$(VARIANT)
 WARNINGS	:= -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
 		   -Wformat=2 -Wpointer-arith -Wno-gnu-variable-sized-type-not-at-end
 WERROR		?=
-OPT		?= -O2
+OPT		?= -Os
 CPPFLAGS	+= -iquote . -Iinclude -I$(BUILD)/include -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
 		   $(if $(STATIC),-DSTATIC_PROGRAM)
 CFLAGS		?= -g
@@ -94,11 +94,14 @@ $(BUILD)/include/version.h: FORCE
 	$(Q)printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" | cmp -s - $@ || \
 		printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" > $@
 
-# What waits for people, processes or exits is to be small. So is what disk/ does but for the way of a request.
-DISK_PATH	:= aio bounce disk engine file file-io image merge qcow2 qcow2-cache qcow2-io qcow2-map qcow2-plan raw \
-		   threads throttle uring worker
-$(foreach r,cmd control guest hw ktest state $(ARCHDIR),$(BUILD)/$(r)/%.o): OPT := -Os
-$(filter-out $(DISK_PATH:%=$(BUILD)/disk/%.o),$(filter $(BUILD)/disk/%,$(OBJECTS))): OPT := -Os
+# What a request, a packet or an exit goes through is to be fast. All else waits for people or the kernel, and is to be small.
+FAST_PATH	:= kvm-cpu $(addprefix core/,event event-poll iothread irq memory pool rcu space) \
+		   $(addprefix disk/,aio bounce disk engine file file-io image merge qcow2 qcow2-cache qcow2-io qcow2-map \
+		   qcow2-plan raw threads throttle uring worker) \
+		   $(addprefix net/,frame stream tap user) \
+		   $(addprefix virtio/,9p-io 9p-wire blk device-queues fs-io fs-wire kicks net net-receive port queue \
+		   queue-packed queue-split scsi-request transfer vsock-connection)
+$(FAST_PATH:%=$(BUILD)/%.o): OPT := -O2
 # Tests are built more often than they run.
 $(BUILD)/tests/unit/%.o: OPT := -O1
 
