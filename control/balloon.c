@@ -27,7 +27,7 @@ static int query_balloon(struct kvm *kvm, const json_t *arguments, json_t **resu
 }
 
 static struct qmp_command query_balloon_command = {
-	.name = "query-balloon", .help = "How much memory the guest has", .run = query_balloon };
+	.name = "query-balloon", .help = "How much memory the guest has", .returns = "any", .run = query_balloon };
 QMP_COMMAND(query_balloon_command);
 
 static int balloon(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
@@ -35,7 +35,7 @@ static int balloon(struct kvm *kvm, const json_t *arguments, json_t **result, ch
 	const json_t *value = json_object_get(arguments, "value");
 
 	(void)result;
-	if (!json_is_integer(value) || json_integer_value(value) <= 0) {
+	if (json_integer_value(value) <= 0) {
 		*error = strdup("Parameter 'value' has to be a number of bytes above 0");
 		return -EINVAL;
 	}
@@ -63,13 +63,13 @@ static int hints(struct kvm *kvm, const json_t *arguments, json_t **result, char
 	return *result ? 0 : -ENOMEM;
 }
 
-static const char *const hints_arguments[] = { "on", NULL };
+static const char *const hints_arguments[] = { "on?:bool", NULL };
 static struct qmp_command hints_command = {
 	.name = "x-lkvm-balloon-hints", .help = "Ask the guest for free pages, or how many it has named",
-	.arguments = hints_arguments, .run = hints };
+	.arguments = hints_arguments, .returns = "any", .run = hints };
 QMP_COMMAND(hints_command);
 
-static const char *const balloon_arguments[] = { "value", NULL };
+static const char *const balloon_arguments[] = { "value:int", NULL };
 static struct qmp_command balloon_command = {
 	.name = "balloon", .help = "Ask the guest to keep this many bytes of memory", .arguments = balloon_arguments,
 	.run = balloon };

@@ -25,7 +25,7 @@ static int block_resize(struct kvm *kvm, const json_t *arguments, json_t **resul
 	(void)result;
 	if (!disk)
 		return qmp_fail(error, ENODEV, "There is no disk '%s' (say disk0 for the first)", name ? name : "");
-	if (!json_is_integer(size) || json_integer_value(size) <= 0)
+	if (json_integer_value(size) <= 0)
 		return qmp_fail(error, EINVAL, "Parameter 'size' has to be a number of bytes above 0");
 	status = disk_grow(disk, (uint64_t)json_integer_value(size));
 	if (!status)
@@ -39,7 +39,7 @@ static int block_resize(struct kvm *kvm, const json_t *arguments, json_t **resul
 	return qmp_fail(error, -status, "The disk can't be made that large: %s", strerrordesc_np(-status));
 }
 
-static const char *const resize_arguments[] = { "device", "node-name", "size", NULL };
+static const char *const resize_arguments[] = { "device?:str", "node-name?:str", "size:int", NULL };
 static struct qmp_command resize_command = {
 	.name = "block_resize", .help = "Make a disk larger while the guest uses it", .arguments = resize_arguments,
 	.run = block_resize };

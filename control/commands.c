@@ -17,9 +17,9 @@
 #include "kvm/terminal.h"
 
 /* For commands that differ in what they do only: name, help, function. */
-#define SIMPLE_COMMAND(function, name_, help_)							\
+#define SIMPLE_COMMAND(function, name_, help_, returns_)					\
 	static struct qmp_command function##_command = {					\
-		.name = (name_), .help = (help_), .run = (function) };				\
+		.name = (name_), .help = (help_), .returns = (returns_), .run = (function) };	\
 	QMP_COMMAND(function##_command)
 
 /* QEMU's word, which clients know */
@@ -50,7 +50,7 @@ static int query_status(struct kvm *kvm, const json_t *arguments, json_t **resul
 			    "singlestep", config_flag(kvm->config, "debug-single-step"));
 	return *result ? 0 : -ENOMEM;
 }
-SIMPLE_COMMAND(query_status, "query-status", "Whether the guest runs");
+SIMPLE_COMMAND(query_status, "query-status", "Whether the guest runs", "any");
 
 /* ---- vCPUs ---- */
 
@@ -115,7 +115,7 @@ static int query_cpus_fast(struct kvm *kvm, const json_t *arguments, json_t **re
 	}
 	return *result ? 0 : -ENOMEM;
 }
-SIMPLE_COMMAND(query_cpus_fast, "query-cpus-fast", "The vCPUs and their threads");
+SIMPLE_COMMAND(query_cpus_fast, "query-cpus-fast", "The vCPUs and their threads", "[any]");
 
 static int query_name(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
@@ -124,7 +124,7 @@ static int query_name(struct kvm *kvm, const json_t *arguments, json_t **result,
 	*result = json_pack("{s:s}", "name", control_name(kvm));
 	return *result ? 0 : -ENOMEM;
 }
-SIMPLE_COMMAND(query_name, "query-name", "The VM's name");
+SIMPLE_COMMAND(query_name, "query-name", "The VM's name", "any");
 
 static int query_kvm(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
@@ -134,7 +134,7 @@ static int query_kvm(struct kvm *kvm, const json_t *arguments, json_t **result, 
 	*result = json_pack("{s:b,s:b}", "enabled", 1, "present", 1);
 	return *result ? 0 : -ENOMEM;
 }
-SIMPLE_COMMAND(query_kvm, "query-kvm", "Whether KVM is used: it is");
+SIMPLE_COMMAND(query_kvm, "query-kvm", "Whether KVM is used: it is", "any");
 
 static int query_target(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
@@ -144,7 +144,37 @@ static int query_target(struct kvm *kvm, const json_t *arguments, json_t **resul
 	*result = json_pack("{s:s}", "arch", target_name());
 	return *result ? 0 : -ENOMEM;
 }
-SIMPLE_COMMAND(query_target, "query-target", "The guest's architecture");
+SIMPLE_COMMAND(query_target, "query-target", "The guest's architecture", "any");
+
+static int query_memory_size(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	(void)arguments;
+	(void)error;
+	*result = json_pack("{s:I}", "base-memory", (json_int_t)kvm->ram_size);
+	return *result ? 0 : -ENOMEM;
+}
+SIMPLE_COMMAND(query_memory_size, "query-memory-size-summary", "How much memory the guest was given", "any");
+
+/* QEMU says options by the groups that they have there; of ours there is one group a name, and no more to tell. */
+static int query_options(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	const char *wanted = json_string_value(json_object_get(arguments, "option"));
+
+	(void)kvm;
+	(void)error;
+	*result = json_array();
+	for (const struct option_group *group = run_options(); group; group = group->next)
+		for (size_t i = 0; i < group->count; i++)
+			if (!wanted || !strcmp(wanted, group->options[i].name))
+				json_array_append_new(*result, json_pack("{s:s,s:[]}", "option", group->options[i].name, "parameters"));
+	return *result ? 0 : -ENOMEM;
+}
+
+static const char *const options_arguments[] = { "option?:str", NULL };
+static struct qmp_command options_command = {
+	.name = "query-command-line-options", .help = "The options of lkvm run", .arguments = options_arguments, .returns = "[any]",
+	.run = query_options };
+QMP_COMMAND(options_command);
 
 /* ---- the VM's life ---- */
 
@@ -155,7 +185,7 @@ static int stop(struct kvm *kvm, const json_t *arguments, json_t **result, char 
 	(void)error;
 	return kvm_user_pause(kvm);
 }
-SIMPLE_COMMAND(stop, "stop", "Pause the guest");
+SIMPLE_COMMAND(stop, "stop", "Pause the guest", NULL);
 
 static int cont(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
@@ -172,7 +202,7 @@ static int cont(struct kvm *kvm, const json_t *arguments, json_t **result, char 
 		return qmp_fail(error, EBUSY, "The guest stands still in gdb: let it go on there (x-lkvm-query-gdb says where)");
 	return r;
 }
-SIMPLE_COMMAND(cont, "cont", "Let the guest go on");
+SIMPLE_COMMAND(cont, "cont", "Let the guest go on", NULL);
 
 static int quit(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
@@ -182,7 +212,7 @@ static int quit(struct kvm *kvm, const json_t *arguments, json_t **result, char 
 	kvm_end_request(kvm, KVM_END_QUIT);
 	return 0;
 }
-SIMPLE_COMMAND(quit, "quit", "Cut the power: the VM ends at once");
+SIMPLE_COMMAND(quit, "quit", "Cut the power: the VM ends at once", NULL);
 
 static int system_powerdown(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
@@ -192,7 +222,7 @@ static int system_powerdown(struct kvm *kvm, const json_t *arguments, json_t **r
 	(void)result;
 	return r == -EOPNOTSUPP ? qmp_fail(error, EOPNOTSUPP, "This machine has no power button") : r;
 }
-SIMPLE_COMMAND(system_powerdown, "system_powerdown", "Press the power button");
+SIMPLE_COMMAND(system_powerdown, "system_powerdown", "Press the power button", NULL);
 
 static int system_reset(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
@@ -201,7 +231,7 @@ static int system_reset(struct kvm *kvm, const json_t *arguments, json_t **resul
 	(void)error;
 	return kvm_reset(kvm);
 }
-SIMPLE_COMMAND(system_reset, "system_reset", "Restart the machine in place");
+SIMPLE_COMMAND(system_reset, "system_reset", "Restart the machine in place", NULL);
 
 static int inject_nmi(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
@@ -223,7 +253,7 @@ static int inject_nmi(struct kvm *kvm, const json_t *arguments, json_t **result,
 	return r;
 }
 
-static const char *const inject_nmi_arguments[] = { "cpu", NULL };
+static const char *const inject_nmi_arguments[] = { "cpu?:int", NULL };
 static struct qmp_command inject_nmi_command = {
 	.name = "inject-nmi", .help = "An NMI to every vCPU, or to one", .arguments = inject_nmi_arguments,
 	.run = inject_nmi };
@@ -243,7 +273,7 @@ static int x_lkvm_info(struct kvm *kvm, const json_t *arguments, json_t **result
 			    (double)uptime / 1e9, "parent", kvm->origin ? kvm->origin->parent : NULL);
 	return *result ? 0 : -ENOMEM;
 }
-SIMPLE_COMMAND(x_lkvm_info, "x-lkvm-info", "What `lkvm list` shows");
+SIMPLE_COMMAND(x_lkvm_info, "x-lkvm-info", "What `lkvm list` shows", "any");
 
 static void dump_state(struct kvm *kvm, bool registers, bool devices, int fd)
 {
@@ -280,13 +310,11 @@ static int x_lkvm_debug(struct kvm *kvm, const json_t *arguments, json_t **resul
 {
 	const char *what = json_string_value(json_object_get(arguments, "what"));
 	bool registers = !what || strcmp(what, "registers") == 0;
-	bool devices = !what || strcmp(what, "devices") == 0;
+	bool devices = !what || !registers;
 	_cleanup_close_ int fd = -1;
 	json_t *text;
 	int r;
 
-	if (!registers && !devices)
-		return qmp_fail(error, EINVAL, "'what' is one of: registers, devices");
 	if (!kvm->started_ns)
 		return qmp_fail(error, EAGAIN, "The guest has not started yet");
 	fd = memfd_create("lkvm-debug", MFD_CLOEXEC);
@@ -304,9 +332,9 @@ static int x_lkvm_debug(struct kvm *kvm, const json_t *arguments, json_t **resul
 	return *result ? 0 : -ENOMEM;
 }
 
-static const char *const debug_arguments[] = { "what", NULL };
+static const char *const debug_arguments[] = { "what?:registers|devices", NULL };
 static struct qmp_command debug_command = {
-	.name = "x-lkvm-debug", .help = "Registers and device state as text", .arguments = debug_arguments,
+	.name = "x-lkvm-debug", .help = "Registers and device state as text", .arguments = debug_arguments, .returns = "any",
 	.run = x_lkvm_debug };
 QMP_COMMAND(debug_command);
 
@@ -323,7 +351,7 @@ static int x_lkvm_sysrq(struct kvm *kvm, const json_t *arguments, json_t **resul
 	return 0;
 }
 
-static const char *const sysrq_arguments[] = { "key", NULL };
+static const char *const sysrq_arguments[] = { "key:str", NULL };
 static struct qmp_command sysrq_command = {
 	.name = "x-lkvm-sysrq", .help = "A SysRq key, by a break on the serial console", .arguments = sysrq_arguments,
 	.run = x_lkvm_sysrq };

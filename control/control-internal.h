@@ -54,6 +54,19 @@ char *qmp_greeting(void);
 char *qmp_handle(struct qmp_session *session, const char *message, size_t length);
 char *qmp_event(const char *name, json_t *data);
 
+/** struct qmp_argument - one that a command takes, as its table says it: "NAME", "NAME?:TYPE" or "NAME:TYPE" */
+struct qmp_argument {
+	char name[48];
+	bool optional;
+	const char *type;
+};
+
+/** qmp_argument() - reads a line of the table; qmp_type_json() - QEMU's word for what a plain type is in JSON; NULL: it is none */
+struct qmp_argument qmp_argument(const char *text);
+const char *qmp_type_json(const char *type);
+/** qmp_arguments_check() - whether @arguments (or NULL) are what @command takes; *@error is a new string */
+int __must_check qmp_arguments_check(const struct qmp_command *command, json_t *arguments, char **error);
+
 /** qmp_command_first() - all commands, sorted by name */
 const struct qmp_command *qmp_command_first(void);
 

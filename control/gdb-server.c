@@ -422,7 +422,7 @@ static int query_gdb(struct kvm *kvm, const json_t *arguments, json_t **result, 
 	return *result ? 0 : -ENOMEM;
 }
 static struct qmp_command query_gdb_command = {
-	.name = "x-lkvm-query-gdb", .help = "Where the gdb server listens, and whether gdb is there", .run = query_gdb };
+	.name = "x-lkvm-query-gdb", .help = "Where the gdb server listens, and whether gdb is there", .returns = "any", .run = query_gdb };
 QMP_COMMAND(query_gdb_command);
 
 /* ---- life ---- */

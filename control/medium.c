@@ -179,14 +179,14 @@ static int blockdev_change_medium(struct kvm *kvm, const json_t *arguments, json
 }
 
 #define MEDIUM_COMMAND(function, name_, help_, ...)						\
-	static const char *const function##_arguments[] = { "device", "id", __VA_ARGS__ };	\
+	static const char *const function##_arguments[] = { "device?:str", "id?:str", __VA_ARGS__ };	\
 	static struct qmp_command function##_command = {					\
 		.name = (name_), .help = (help_), .arguments = function##_arguments, .run = (function) };	\
 	QMP_COMMAND(function##_command)
 
-MEDIUM_COMMAND(eject, "eject", "Take the disc out of a drive", "force", NULL);
-MEDIUM_COMMAND(blockdev_open_tray, "blockdev-open-tray", "Open the tray of a drive", "force", NULL);
+MEDIUM_COMMAND(eject, "eject", "Take the disc out of a drive", "force?:bool", NULL);
+MEDIUM_COMMAND(blockdev_open_tray, "blockdev-open-tray", "Open the tray of a drive", "force?:bool", NULL);
 MEDIUM_COMMAND(blockdev_close_tray, "blockdev-close-tray", "Shut the tray of a drive", NULL);
 MEDIUM_COMMAND(blockdev_remove_medium, "blockdev-remove-medium", "Take the disc out of a drive whose tray is open", NULL);
-MEDIUM_COMMAND(blockdev_change_medium, "blockdev-change-medium", "Put another disc into a drive", "filename", "format", "force",
-	       "read-only-mode", NULL);
+MEDIUM_COMMAND(blockdev_change_medium, "blockdev-change-medium", "Put another disc into a drive", "filename:str", "format?:str",
+	       "force?:bool", "read-only-mode?:retain|read-only|read-write", NULL);

@@ -328,15 +328,17 @@ static int netdev_del(struct kvm *kvm, const json_t *arguments, json_t **result,
 		.name = (name_), .help = (help_), .arguments = function##_arguments, .run = (function) };	\
 	QMP_COMMAND(function##_command)
 
-PLUG_COMMAND(device_add, "device_add", "Put a device into a root port's slot", "driver", "id", "bus", "drive", "netdev", "serial", "iothread",
-	     "num-queues", "mac");
-PLUG_COMMAND(device_del, "device_del", "Ask the guest to let go of a device in a slot", "id", "x-timeout-ms", "x-force");
-PLUG_COMMAND(blockdev_add, "blockdev-add", "Open an image for a device that comes", "driver", "node-name", "file", "filename", "read-only",
-	     "auto-read-only", "cache", "aio", "discard", "detect-zeroes");
-PLUG_COMMAND(blockdev_del, "blockdev-del", "Close an image that no device has", "node-name");
-PLUG_COMMAND(netdev_add, "netdev_add", "Open a network for a device that comes", "type", "id", "hostfwd", "ifname", "script", "downscript", "vhost");
-PLUG_COMMAND(netdev_del, "netdev_del", "Close a network that no device has", "id");
-PLUG_COMMAND(x_lkvm_device_add, "x-lkvm-device-add", "Put a device into a slot, by an option of lkvm run", "option", "text");
+PLUG_COMMAND(device_add, "device_add", "Put a device into a root port's slot", "driver:str", "id?:str", "bus?:str", "drive?:str", "netdev?:str",
+	     "serial?:str", "iothread?:str", "num-queues?:int", "mac?:str");
+PLUG_COMMAND(device_del, "device_del", "Ask the guest to let go of a device in a slot", "id:str", "x-timeout-ms?:int",
+	     "x-force?:bool");
+PLUG_COMMAND(blockdev_add, "blockdev-add", "Open an image for a device that comes", "driver:str", "node-name:str", "file?", "filename?:str",
+	     "read-only?:bool", "auto-read-only?:bool", "cache?", "aio?:str", "discard?:str", "detect-zeroes?:str");
+PLUG_COMMAND(blockdev_del, "blockdev-del", "Close an image that no device has", "node-name:str");
+PLUG_COMMAND(netdev_add, "netdev_add", "Open a network for a device that comes", "type:str", "id:str", "hostfwd?:[any]", "ifname?:str",
+	     "script?:str", "downscript?:str", "vhost?:bool");
+PLUG_COMMAND(netdev_del, "netdev_del", "Close a network that no device has", "id:str");
+PLUG_COMMAND(x_lkvm_device_add, "x-lkvm-device-add", "Put a device into a slot, by an option of lkvm run", "option:str", "text:str");
 static struct qmp_command query_devices_command = {
-	.name = "x-lkvm-query-devices", .help = "What is in the slots, and what waits to be", .run = x_lkvm_query_devices };
+	.name = "x-lkvm-query-devices", .help = "What is in the slots, and what waits to be", .returns = "[any]", .run = x_lkvm_query_devices };
 QMP_COMMAND(query_devices_command);

@@ -183,23 +183,6 @@ static char *result_reply(json_t *id, json_t *result)
 
 /* ---- commands ---- */
 
-/* The first argument that @command doesn't take, or NULL. */
-static const char *unexpected_argument(const struct qmp_command *command, json_t *arguments)
-{
-	const char *key;
-	json_t *value;
-
-	json_object_foreach(arguments, key, value) {
-		const char *const *known = command->arguments;
-
-		while (known && *known && strcmp(*known, key) != 0)
-			known++;
-		if (!known || !*known)
-			return key;
-	}
-	return NULL;
-}
-
 static const struct qmp_command *find_command(const char *name)
 {
 	const struct qmp_command *command = commands;
@@ -215,7 +198,6 @@ static char *run_command(struct qmp_session *session, const char *name, json_t *
 	const struct qmp_command *command = find_command(name);
 	_cleanup_free_ char *error = NULL;
 	json_t *result = NULL;
-	const char *unexpected;
 	int r;
 
 	if (!command) {
@@ -225,10 +207,9 @@ static char *run_command(struct qmp_session *session, const char *name, json_t *
 			return NULL;
 		return error_reply(id, "CommandNotFound", text);
 	}
-	unexpected = unexpected_argument(command, arguments);
-	if (unexpected)
-		return generic_error(id, "Parameter '%s' is unexpected", unexpected);
-	r = command->run(session->kvm, arguments, &result, &error);
+	r = qmp_arguments_check(command, arguments, &error);
+	if (r == 0)
+		r = command->run(session->kvm, arguments, &result, &error);
 	if (r < 0) {
 		json_decref(result);
 		return generic_error(id, "%s", error ? error : strerror(-r));
@@ -306,8 +287,24 @@ static int query_version(struct kvm *kvm, const json_t *arguments, json_t **resu
 }
 
 static struct qmp_command query_version_command = {
-	.name = "query-version", .help = "lkvm's version", .run = query_version };
+	.name = "query-version", .help = "lkvm's version", .returns = "any", .run = query_version };
 QMP_COMMAND(query_version_command);
+
+/* Never called, since execute() looks for it first: it is here for the lists of commands. */
+static int capabilities(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	(void)kvm;
+	(void)arguments;
+	(void)result;
+	(void)error;
+	return -EALREADY;
+}
+
+static const char *const capabilities_arguments[] = { "enable?:[str]", NULL };
+static struct qmp_command capabilities_command = {
+	.name = "qmp_capabilities", .help = "Begin: commands and events are let through from here on",
+	.arguments = capabilities_arguments, .run = capabilities };
+QMP_COMMAND(capabilities_command);
 
 static int query_commands(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
@@ -315,12 +312,11 @@ static int query_commands(struct kvm *kvm, const json_t *arguments, json_t **res
 	(void)arguments;
 	(void)error;
 	*result = json_array();
-	json_array_append_new(*result, json_pack("{s:s}", "name", "qmp_capabilities"));
 	for (const struct qmp_command *command = commands; command; command = command->next)
 		json_array_append_new(*result, json_pack("{s:s}", "name", command->name));
 	return *result ? 0 : -ENOMEM;
 }
 
 static struct qmp_command query_commands_command = {
-	.name = "query-commands", .help = "The commands that there are", .run = query_commands };
+	.name = "query-commands", .help = "The commands that there are", .returns = "[any]", .run = query_commands };
 QMP_COMMAND(query_commands_command);

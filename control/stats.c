@@ -105,5 +105,5 @@ static int x_lkvm_stats(struct kvm *kvm, const json_t *arguments, json_t **resul
 }
 
 static struct qmp_command stats_command = {
-	.name = "x-lkvm-stats", .help = "What `lkvm stat` shows", .run = x_lkvm_stats };
+	.name = "x-lkvm-stats", .help = "What `lkvm stat` shows", .returns = "any", .run = x_lkvm_stats };
 QMP_COMMAND(stats_command);

@@ -22,4 +22,8 @@ struct disks {
 /** disks_of() - or NULL: the VM has none */
 struct disks *disks_of(struct kvm *kvm);
 
+/** disks_label() - what clients call disk @index: "disk0", or what it was plugged in as */
+#define DISKS_LABEL_SIZE	64
+void disks_label(struct kvm *kvm, size_t index, char *name, size_t size);
+
 #endif

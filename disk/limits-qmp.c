@@ -52,9 +52,10 @@ static int set_io_throttle(struct kvm *kvm, const json_t *arguments, json_t **re
 }
 
 static const char *const throttle_arguments[] = {
-	"device", "id", "bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr", "bps_max", "bps_rd_max", "bps_wr_max",
-	"iops_max", "iops_rd_max", "iops_wr_max", "bps_max_length", "bps_rd_max_length", "bps_wr_max_length",
-	"iops_max_length", "iops_rd_max_length", "iops_wr_max_length", "iops_size", NULL,
+	"device?:str", "id?:str", "bps?:int", "bps_rd?:int", "bps_wr?:int", "iops?:int", "iops_rd?:int",
+	"iops_wr?:int", "bps_max?:int", "bps_rd_max?:int", "bps_wr_max?:int",
+	"iops_max?:int", "iops_rd_max?:int", "iops_wr_max?:int", "bps_max_length?:int", "bps_rd_max_length?:int", "bps_wr_max_length?:int",
+	"iops_max_length?:int", "iops_rd_max_length?:int", "iops_wr_max_length?:int", "iops_size?:int", NULL,
 };
 static struct qmp_command throttle_command = {
 	.name = "block_set_io_throttle", .help = "Limit a disk's requests and bytes a second",

@@ -41,6 +41,8 @@ void disk_buckets_charge(struct disk_buckets *buckets, bool write, uint64_t byte
 
 /** disk_throttle_set() - limits, or none */
 int __must_check disk_throttle_set(struct disk *disk, const struct disk_limits *limits);
+/** disk_throttle_limits() - those that are set, or NULL */
+const struct disk_limits *disk_throttle_limits(const struct disk *disk);
 /** disk_throttle_attach() - disk->engine->loop is there; disk_throttle_detach() with nothing held */
 void disk_throttle_attach(struct disk *disk);
 void disk_throttle_detach(struct disk *disk);

@@ -99,6 +99,11 @@ void disk_throttle_open(struct disk *disk, bool open)
 
 /* ---- life ---- */
 
+const struct disk_limits *disk_throttle_limits(const struct disk *disk)
+{
+	return disk->throttle ? &disk->throttle->buckets.limits : NULL;
+}
+
 void disk_throttle_attach(struct disk *disk)
 {
 	if (disk->throttle)

@@ -311,7 +311,8 @@ static void exec_take(struct kvm *kvm, int fd)
 }
 
 static struct qmp_command exec_command = {
-	.name = "x-lkvm-exec", .help = "The connection becomes that of a command in the guest (lkvm exec)", .run = exec_begin,
+	.name = "x-lkvm-exec", .help = "The connection becomes that of a command in the guest (lkvm exec)", .returns = "any",
+	.run = exec_begin,
 	.take = exec_take,
 };
 QMP_COMMAND(exec_command);

@@ -380,9 +380,10 @@ static int x_lkvm_fork(struct kvm *kvm, const json_t *arguments, json_t **result
 	return r;
 }
 
-static const char *const fork_arguments[] = { "count", "name", "log", "network", NULL };
+static const char *const fork_arguments[] = { "count?:int", "name?:str", "log?:str", "network?:[str]", NULL };
 static struct qmp_command fork_command = {
-	.name = "x-lkvm-fork", .help = "Start copies of the VM as it is now", .arguments = fork_arguments, .run = x_lkvm_fork };
+	.name = "x-lkvm-fork", .help = "Start copies of the VM as it is now", .arguments = fork_arguments, .returns = "any",
+	.run = x_lkvm_fork };
 QMP_COMMAND(fork_command);
 
 static int x_lkvm_query_fork(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
@@ -400,7 +401,7 @@ static int x_lkvm_query_fork(struct kvm *kvm, const json_t *arguments, json_t **
 
 static struct qmp_command query_fork_command = {
 	.name = "x-lkvm-query-fork", .help = "What became of the last fork, and how long the guest stood still for it",
-	.run = x_lkvm_query_fork };
+	.returns = "any", .run = x_lkvm_query_fork };
 QMP_COMMAND(query_fork_command);
 
 /* ---- life ---- */

@@ -13,7 +13,7 @@ static int migrate(struct kvm *kvm, const json_t *arguments, json_t **result, ch
 	return migration_begin(migration_of(kvm), uri ? uri : "", error);
 }
 
-static const char *const migrate_arguments[] = { "uri", "detach", NULL };
+static const char *const migrate_arguments[] = { "uri:str", "detach?:bool", NULL };
 static struct qmp_command migrate_command = {
 	.name = "migrate", .help = "Move the VM to another process, while its guest runs", .arguments = migrate_arguments, .run = migrate };
 QMP_COMMAND(migrate_command);
@@ -80,7 +80,7 @@ static int query_migrate(struct kvm *kvm, const json_t *arguments, json_t **resu
 }
 
 static struct qmp_command query_command = {
-	.name = "query-migrate", .help = "How far the VM is on its way to another process", .run = query_migrate };
+	.name = "query-migrate", .help = "How far the VM is on its way to another process", .returns = "any", .run = query_migrate };
 QMP_COMMAND(query_command);
 
 /* ---- parameters ---- */
@@ -139,5 +139,6 @@ static int query_parameters(struct kvm *kvm, const json_t *arguments, json_t **r
 }
 
 static struct qmp_command query_parameters_command = {
-	.name = "query-migrate-parameters", .help = "What migrate-set-parameters has set", .run = query_parameters };
+	.name = "query-migrate-parameters", .help = "What migrate-set-parameters has set", .returns = "any",
+	.run = query_parameters };
 QMP_COMMAND(query_parameters_command);

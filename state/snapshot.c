@@ -289,7 +289,7 @@ static int x_lkvm_snapshot(struct kvm *kvm, const json_t *arguments, json_t **re
 	return r;
 }
 
-static const char *const snapshot_arguments[] = { "file", "pause", NULL };
+static const char *const snapshot_arguments[] = { "file:str", "pause?:bool", NULL };
 static struct qmp_command snapshot_command = {
 	.name = "x-lkvm-snapshot", .help = "Save the VM's state to a file", .arguments = snapshot_arguments,
 	.run = x_lkvm_snapshot };
@@ -308,7 +308,7 @@ static int x_lkvm_query_snapshot(struct kvm *kvm, const json_t *arguments, json_
 
 static struct qmp_command query_snapshot_command = {
 	.name = "x-lkvm-query-snapshot", .help = "How far the snapshot is, and how long the guest stood still for it",
-	.run = x_lkvm_query_snapshot };
+	.returns = "any", .run = x_lkvm_query_snapshot };
 QMP_COMMAND(query_snapshot_command);
 
 /* ---- life ---- */

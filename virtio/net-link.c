@@ -26,10 +26,6 @@ static int set_link(struct kvm *kvm, const json_t *arguments, json_t **result, c
 	struct link_call call = { .up = json_is_true(up) };
 
 	(void)result;
-	if (!name || !json_is_boolean(up)) {
-		*error = strdup("set_link takes a name (virtio-net0) and up (true or false)");
-		return -EINVAL;
-	}
 	call.net = net_find(kvm, name);
 	if (!call.net) {
 		*error = strdup("there is no network device of this name (the first one is virtio-net0)");
@@ -39,7 +35,7 @@ static int set_link(struct kvm *kvm, const json_t *arguments, json_t **result, c
 	return 0;
 }
 
-static const char *const set_link_arguments[] = { "name", "up", NULL };
+static const char *const set_link_arguments[] = { "name:str", "up:bool", NULL };
 
 static struct qmp_command set_link_command = {
 	.name = "set_link", .help = "Takes a network device's link down or up", .arguments = set_link_arguments, .run = set_link,

@@ -19,7 +19,13 @@ struct qmp_client;
 struct qmp_command {
 	const char *name;
 	const char *help;
-	const char *const *arguments;	/* the names it takes, NULL-terminated; NULL: none */
+	/**
+	 * @arguments: what it takes, NULL-terminated; NULL: nothing. Each is "NAME:TYPE", "NAME?:TYPE" (it may be left out) or
+	 * "NAME" (that too, and of any type). A type is str, int, bool, number, any, [TYPE] for a list, or "one|of|these".
+	 * What doesn't fit is refused before @run, and query-qmp-schema shows the same.
+	 */
+	const char *const *arguments;
+	const char *returns;		/* the type of its result; NULL: nothing */
 	/**
 	 * @run: @arguments is an object or NULL; sets *@result (NULL: {}) and returns 0, or a negative errno with
 	 * *@error a new string (freed by the caller). Main thread.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# list, pause, resume, debug and stop, signals and exit statuses, against VMs that live: payloads of a few
+# list, pause, resume, debug and stop, signals and exit statuses, a QMP client (qmp-session.py), against VMs that live: payloads of a few
 # bytes in real mode, so that any /dev/kvm will do, hardware or software. Every wait is bounded.
 #
 # usage: tests/integration/control.sh [LKVM]     exit 0: passed, 1: failed, 77: this host can't run it
@@ -256,6 +256,8 @@ if command -v socat >/dev/null; then
 		contains "SIG$signal's event" "\"x-status\":$((128 + $(kill -l $signal)))"
 	done
 fi
+
+timeout 300 python3 "$(dirname "$0")/qmp-session.py" "$lkvm" || failed=1
 
 [ $failed = 0 ] && echo "PASS control"
 exit $failed

@@ -243,6 +243,123 @@ START_TEST(malformed_commands_are_errors_and_no_more)
 }
 END_TEST
 
+START_TEST(arguments_of_another_type_are_refused_with_qemus_words)
+{
+	static const struct { const char *say, *hear; } cases[] = {
+		{ "{\"execute\":\"inject-nmi\",\"arguments\":{\"cpu\":\"0\"}}\n", "Invalid parameter type for 'cpu', expected: integer" },
+		{ "{\"execute\":\"x-lkvm-sysrq\"}\n", "Parameter 'key' is missing" },
+		{ "{\"execute\":\"x-lkvm-sysrq\",\"arguments\":{\"key\":\"a\",\"k\":1}}\n", "Parameter 'k' is unexpected" },
+		{ "{\"execute\":\"x-lkvm-debug\",\"arguments\":{\"what\":\"device\"}}\n", "Parameter 'what' does not accept value 'device'" },
+		{ "{\"execute\":\"x-lkvm-debug\",\"arguments\":{\"what\":\"\"}}\n", "Parameter 'what' does not accept value ''" },
+		{ "{\"execute\":\"eject\",\"arguments\":{\"force\":0}}\n", "Invalid parameter type for 'force', expected: boolean" },
+		{ "{\"execute\":\"netdev_add\",\"arguments\":{\"type\":\"user\",\"id\":\"n\",\"hostfwd\":\"x\"}}\n", "expected: array" },
+	};
+	int fd = dial_negotiated();
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		say(fd, cases[i].say);
+		expect(fd, cases[i].hear);
+	}
+	close(fd);
+}
+END_TEST
+
+/* ---- introspection ---- */
+
+static json_t *ask(int fd, const char *command)
+{
+	char text[100];
+	json_t *reply;
+
+	snprintf(text, sizeof(text), "{\"execute\":\"%s\"}\n", command);
+	say(fd, text);
+	reply = json_loads(hear(fd), 0, NULL);
+	ck_assert_ptr_nonnull(json_object_get(reply, "return"));
+	return reply;
+}
+
+static const json_t *named(const json_t *list, const char *name)
+{
+	size_t i;
+	json_t *item;
+
+	json_array_foreach((json_t *)(uintptr_t)list, i, item)
+		if (strcmp(json_string_value(json_object_get(item, "name")), name) == 0)
+			return item;
+	return NULL;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	return json_string_value(json_object_get(object, key));
+}
+
+START_TEST(the_schema_has_each_command_and_every_type_that_it_speaks_of)
+{
+	int fd = dial_negotiated();
+	json_t *reply = ask(fd, "query-qmp-schema"), *schema = json_object_get(reply, "return"), *info, *member;
+	json_t *names = ask(fd, "query-commands"), *name;
+	size_t i, j;
+
+	json_array_foreach(json_object_get(names, "return"), i, name)
+		ck_assert_str_eq(text_of(named(schema, text_of(name, "name")), "meta-type"), "command");
+	json_array_foreach(schema, i, info) {
+		static const char *const keys[] = { "arg-type", "ret-type", "element-type" };
+
+		ck_assert_ptr_eq(named(schema, text_of(info, "name")), info);
+		for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
+			if (text_of(info, keys[k]))
+				ck_assert_msg(named(schema, text_of(info, keys[k])), "no type %s", text_of(info, keys[k]));
+		json_array_foreach(json_object_get(info, "members"), j, member)
+			if (text_of(member, "type"))
+				ck_assert_msg(named(schema, text_of(member, "type")), "no type %s", text_of(member, "type"));
+	}
+	json_decref(names);
+	json_decref(reply);
+	close(fd);
+}
+END_TEST
+
+START_TEST(the_schema_says_what_may_be_left_out)
+{
+	int fd = dial_negotiated();
+	json_t *reply = ask(fd, "query-qmp-schema"), *schema = json_object_get(reply, "return");
+	const json_t *resize = named(schema, text_of(named(schema, "block_resize"), "arg-type"));
+	const json_t *members = json_object_get(resize, "members"), *device = named(members, "device"), *size = named(members, "size");
+
+	ck_assert_str_eq(text_of(resize, "meta-type"), "object");
+	ck_assert_str_eq(text_of(size, "type"), "int");
+	ck_assert_ptr_null(json_object_get(size, "default"));
+	ck_assert(json_is_null(json_object_get(device, "default")));
+	ck_assert_str_eq(text_of(named(schema, "int"), "json-type"), "int");
+	ck_assert_str_eq(text_of(named(schema, "registers|devices"), "meta-type"), "enum");
+	ck_assert_uint_eq(json_array_size(json_object_get(named(schema, "registers|devices"), "values")), 2);
+	json_decref(reply);
+	close(fd);
+}
+END_TEST
+
+START_TEST(the_schema_has_every_event_that_the_source_sends)
+{
+	FILE *names = popen("grep -rhoE '(control_event|kvm_notify)\\([^\"]*\"[A-Z_]+\"' --include=*.c --exclude-dir=tests --exclude-dir=build . "
+			    "| grep -oE '[A-Z_]{4,}\"$' | tr -d '\"'", "r");
+	int fd = dial_negotiated();
+	json_t *reply = ask(fd, "query-qmp-schema"), *schema = json_object_get(reply, "return");
+	unsigned int count = 0;
+	char line[64];
+
+	while (fgets(line, sizeof(line), names)) {
+		line[strcspn(line, "\n")] = '\0';
+		ck_assert_msg(named(schema, line), "no event %s (control/schema.c)", line);
+		count++;
+	}
+	ck_assert_uint_gt(count, 8);
+	pclose(names);
+	json_decref(reply);
+	close(fd);
+}
+END_TEST
+
 START_TEST(what_is_no_json_is_answered_a_few_times_and_then_dropped)
 {
 	int fd = dial_negotiated();
@@ -634,6 +751,10 @@ static void add_tests(Suite *suite)
 	tcase_add_test(server, messages_need_no_newline_between_them);
 	tcase_add_test(server, two_hundred_pipelined_commands_are_answered_in_order);
 	tcase_add_test(server, malformed_commands_are_errors_and_no_more);
+	tcase_add_test(server, arguments_of_another_type_are_refused_with_qemus_words);
+	tcase_add_test(server, the_schema_has_each_command_and_every_type_that_it_speaks_of);
+	tcase_add_test(server, the_schema_says_what_may_be_left_out);
+	tcase_add_test(server, the_schema_has_every_event_that_the_source_sends);
 	tcase_add_test(server, what_is_no_json_is_answered_a_few_times_and_then_dropped);
 	tcase_add_test(server, deep_nesting_is_garbage);
 	tcase_add_test(server, binary_noise_harms_nobody);

@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+A QMP client as they are used with QEMU: greets, negotiates, looks at the schema, and goes through a VM's life by it.
+The guest is a payload of two bytes in real mode, so that any /dev/kvm will do. Run by tests/integration/control.sh.
+
+usage: qmp-session.py LKVM     exit 0: passed, 1: failed
+"""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+lkvm = os.path.abspath(sys.argv[1])
+work = tempfile.mkdtemp(prefix="lkvm-qmp.")
+os.environ["XDG_RUNTIME_DIR"] = work
+NAME = "qmp-session"
+
+
+class Refused(Exception):
+    pass
+
+
+class Client:
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(30)
+        self.socket.connect(path)
+        self.file = self.socket.makefile("r")
+        self.events = []
+        self.id = 0
+        greeting = self.message()
+        assert set(greeting["QMP"]) == {"version", "capabilities"}, greeting
+        assert set(greeting["QMP"]["version"]["qemu"]) == {"major", "minor", "micro"}, greeting
+        self.call("qmp_capabilities", enable=[])
+
+    def message(self):
+        line = self.file.readline()
+        if not line:
+            raise EOFError
+        return json.loads(line)
+
+    def call(self, command, **arguments):
+        self.id += 1
+        name = "__qmp#%05d" % self.id
+        message = {"execute": command, "id": name}
+        if arguments:
+            message["arguments"] = {key.replace("_", "-") if command not in UNDERSCORES else key: value
+                                    for key, value in arguments.items()}
+        self.socket.sendall(json.dumps(message).encode())
+        while True:
+            reply = self.message()
+            if "event" in reply:
+                self.events.append(reply)
+                continue
+            assert reply["id"] == name, reply
+            if "error" in reply:
+                raise Refused(reply["error"]["desc"])
+            return reply["return"]
+
+    def event(self, name):
+        """The next event of this name; those before it are forgotten."""
+        while True:
+            event = self.events.pop(0) if self.events else self.message()
+            if event.get("event") == name:
+                return event.get("data")
+
+    def refuses(self, text, command, **arguments):
+        try:
+            self.call(command, **arguments)
+        except Refused as refused:
+            assert text in str(refused), refused
+            return
+        raise AssertionError("%s was not refused" % command)
+
+
+UNDERSCORES = {"human-monitor-command"}
+
+
+def start(*options):
+    """A VM that loops, and its client."""
+    payload = os.path.join(work, "loop")
+    with open(payload, "wb") as file:
+        file.write(b"\xeb\xfe")
+    process = subprocess.Popen([lkvm, "run", "--boot", "flat", "-k", payload, "-m", "16", "-c", "2", "--name", NAME, *options],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    path = os.path.join(work, "lkvm", NAME + ".sock")
+    for _ in range(200):
+        try:
+            return process, Client(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            assert process.poll() is None, "the VM has ended"
+            time.sleep(0.05)
+    raise TimeoutError("no VM")
+
+
+def image(name, size=1 << 20):
+    path = os.path.join(work, name)
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+# ---- what a client does first ----
+
+def wait_running(client):
+    while client.call("query-status")["status"] == "prelaunch":
+        time.sleep(0.02)
+
+
+def introspection(client):
+    schema = {info["name"]: info for info in client.call("query-qmp-schema")}
+    commands = {command["name"] for command in client.call("query-commands")}
+    assert commands == {name for name, info in schema.items() if info["meta-type"] == "command"}
+    add = schema[schema["device_add"]["arg-type"]]["members"]
+    assert {"name": "driver", "type": "str"} in add, add
+    assert {"name": "id", "type": "str", "default": None} in add, add
+    # none of these takes an argument that is needed, so all can be asked
+    for name in sorted(commands):
+        needed = [member for member in schema[schema[name]["arg-type"]]["members"] if "default" not in member]
+        if name.startswith("query-") and not needed:
+            try:
+                result = client.call(name)
+            except Refused as refused:
+                assert name == "query-balloon", refused
+                continue
+            assert isinstance(result, list) == schema[name]["ret-type"].startswith("["), name
+            assert schema[name]["ret-type"] != "q_empty", name
+
+
+def beginning(client):
+    assert client.call("query-version")["package"].startswith("lkvm ")
+    assert client.call("query-name") == {"name": NAME}
+    assert client.call("query-kvm") == {"enabled": True, "present": True}
+    assert client.call("query-status") == {"status": "running", "running": True, "singlestep": False}
+    cpus = client.call("query-cpus-fast")
+    assert [cpu["cpu-index"] for cpu in cpus] == [0, 1] and all(cpu["thread-id"] > 0 for cpu in cpus), cpus
+    assert client.call("query-memory-size-summary") == {"base-memory": 16 << 20}
+    assert client.call("query-command-line-options", option="disk") == [{"option": "disk", "parameters": []}]
+
+
+def disks(client, path):
+    [disk] = client.call("query-block")
+    assert disk["device"] == "disk0" and disk["qdev"] == "virtio-blk0" and not disk["removable"], disk
+    node = disk["inserted"]
+    assert node["file"] == path and node["drv"] == "raw" and node["iops_rd"] == 100 and node["bps"] == 0, node
+    assert node["image"]["virtual-size"] == 1 << 20, node
+    [named] = client.call("query-named-block-nodes")
+    assert named["node-name"] == "disk0" and named["image"] == node["image"], named
+    client.refuses("Parameter 'size' is missing", "block_resize", device="disk0")
+
+
+def life(client, process):
+    client.call("stop")
+    client.event("STOP")
+    assert client.call("query-status")["status"] == "paused"
+    client.call("cont")
+    client.event("RESUME")
+    client.call("system_reset")
+    assert client.event("RESET") == {"guest": False, "reason": "host-qmp-system-reset"}
+    client.call("quit")
+    shutdown = client.event("SHUTDOWN")
+    assert shutdown["reason"] == "host-qmp-quit" and not shutdown["guest"], shutdown
+    assert process.wait(20) == 0
+
+
+def session():
+    path = image("disk.raw")
+    process, client = start("-d", path + ",iops_rd=100")
+    try:
+        wait_running(client)
+        beginning(client)
+        introspection(client)
+        disks(client, path)
+        life(client, process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+try:
+    for part in (session,):
+        part()
+except Exception as error:      # pylint: disable=broad-except
+    print("FAIL qmp-session, %s: %s: %s" % (part.__name__, type(error).__name__, error))
+    raise
+finally:
+    shutil.rmtree(work)
+print("PASS qmp-session")
