@@ -264,6 +264,15 @@ static void note_error(struct migration *job, const char *text, size_t length)
 	job->error[n] = '\0';
 }
 
+/* Whether the connection's ends are as the other side has them: then the other end is its own. */
+static void note_ends(struct migration *job, const char *text, size_t length)
+{
+	char ends[MIGRATE_ENDS];
+
+	migrate_ends(job->stream.fd, true, ends);
+	job->direct = *ends && length == strlen(ends) && memcmp(text, ends, length) == 0;
+}
+
 /* The frame that has to come now. */
 static int expect(struct migration *job, enum migrate_type type)
 {
@@ -279,6 +288,8 @@ static int expect(struct migration *job, enum migrate_type type)
 		note_error(job, (const char *)frame.payload, frame.length);
 		return -EREMOTEIO;
 	}
+	if (frame.type == MIGRATE_READY)
+		note_ends(job, (const char *)frame.payload, frame.length);
 	return frame.type == type ? 0 : -EPROTO;
 }
 
@@ -365,7 +376,7 @@ static int give_guest(struct migration *job)
 		result = expect(job, MIGRATE_RUNNING);
 	if (!result)
 		job->outcome = GUEST_IS_THERE;
-	else if (result == -EREMOTEIO || (job->connection.direct && (result == -EPIPE || result == -ECONNRESET)))
+	else if (result == -EREMOTEIO || (job->direct && (result == -EPIPE || result == -ECONNRESET)))
 		job->outcome = GUEST_IS_HERE;
 	return result;
 }
