@@ -73,6 +73,23 @@ static uint64_t ram_base(const struct kvm *kvm)
 	return config_address(kvm->config, "mem", &base) ? base : ARM64_RAM_BASE;
 }
 
+/* RAM that may be plugged: where the largest of Linux's own memory blocks may begin. */
+static uint64_t more_ram_base(const struct kvm *kvm)
+{
+	return ALIGN_UP(ram_base(kvm) + kvm_boot_ram(kvm), MAX(GIB(1), kvm->ram_block));
+}
+
+static bool ram_end(const struct kvm *kvm, uint64_t *end)
+{
+	uint64_t room;
+
+	/* what is lost to alignment is less than one more of it */
+	if (__builtin_add_overflow(ram_base(kvm), kvm->ram_size + GIB(1) + kvm->ram_block, &room))
+		return false;
+	*end = kvm->ram_more ? more_ram_base(kvm) + kvm->ram_more : ram_base(kvm) + kvm->ram_size;
+	return true;
+}
+
 /*
  * ipa_bits_choose() - the smallest space that holds RAM and a 64-bit PCI window, not less than KVM's own
  * default where the host has that much: more would cost a level of page tables, less would buy nothing
@@ -80,17 +97,16 @@ static uint64_t ram_base(const struct kvm *kvm)
 static int ipa_bits_choose(const struct kvm *kvm, unsigned int *bits)
 {
 	unsigned int max = ipa_bits_max(kvm);
-	uint64_t ram_end, window_end;
+	uint64_t end, window_end;
 	unsigned int wanted;
 
-	if (__builtin_add_overflow(ram_base(kvm), kvm->ram_size, &ram_end) ||
-	    address_bits(ram_end - 1) > max)
+	if (!ram_end(kvm, &end) || address_bits(end - 1) > max)
 		return log_error(EINVAL,
 				 "option --mem: %llu MiB of RAM from %llu MiB on need more than the "
 				 "%u address bits that this host gives a guest",
 				 (unsigned long long)(kvm->ram_size >> 20),
 				 (unsigned long long)(ram_base(kvm) >> 20), max);
-	window_end = ALIGN_UP(ram_end, GIB(1)) + PCI_MMIO64_SIZE;
+	window_end = ALIGN_UP(end, GIB(1)) + PCI_MMIO64_SIZE;
 	wanted = MAX(address_bits(window_end - 1), IPA_BITS_DEFAULT);
 	*bits = MIN(wanted, max);
 	return 0;
@@ -115,12 +131,13 @@ int arch_vm_type(struct kvm *kvm, unsigned long *type)
 
 static int layout_choose(const struct kvm *kvm, struct platform_layout *layout)
 {
-	uint64_t base = ALIGN_UP(ram_base(kvm) + kvm->ram_size, GIB(1));
 	unsigned int bits;
 	int error = ipa_bits_choose(kvm, &bits);
+	uint64_t base;
 
-	if (error < 0)
+	if (error < 0 || !ram_end(kvm, &base))
 		return error;
+	base = ALIGN_UP(base, GIB(1));
 	*layout = fixed_layout;
 	layout->pmem_base = layout->pmem_size = 0;
 	/* A 32-bit guest can't reach it. */
@@ -142,10 +159,14 @@ static int layout_choose(const struct kvm *kvm, struct platform_layout *layout)
 
 int arch_ram_layout(struct kvm *kvm)
 {
-	if (config_flag(kvm->config, "aarch32") && ram_base(kvm) + kvm->ram_size > GIB(4))
+	uint64_t end;
+
+	if (config_flag(kvm->config, "aarch32") && (!ram_end(kvm, &end) || end > GIB(4)))
 		return log_error(EINVAL, "option --mem: a 32-bit guest's RAM ends at 4 GiB");
-	kvm->ram[0] = (struct ram_range){ .base = ram_base(kvm), .size = kvm->ram_size };
+	kvm->ram[0] = (struct ram_range){ .base = ram_base(kvm), .size = kvm_boot_ram(kvm) };
 	kvm->ram_count = 1;
+	if (kvm->ram_more)
+		kvm->ram[1] = (struct ram_range){ .base = more_ram_base(kvm), .size = kvm->ram_more, .offset = kvm_boot_ram(kvm) };
 	return 0;
 }
 

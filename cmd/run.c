@@ -46,7 +46,7 @@ static const struct option_def basic_options[] = {
 	  .argument = "N[,sockets=N][,dies=N][,clusters=N][,cores=N][,threads=N]", .min = 1, .max = CPUS_MAX, .takes_settings = true,
 	  .help = "Number of vCPUs, and what they are to the guest (default: cores, as many as the host's CPUs that lkvm may use)" },
 	{ .name = "mem", .letter = 'm', .type = OPTION_SIZE,
-	  .argument = "SIZE[@ADDRESS][,prealloc][,hugepages=2M|1G][,thp=off][,ksm=on]", .takes_settings = true, .min = MEM_MIN, .unit = MIB(1), .takes_address = true,
+	  .argument = "SIZE[@ADDRESS][,prealloc][,hugepages=2M|1G][,thp=off][,ksm=on][,max=SIZE]", .takes_settings = true, .min = MEM_MIN, .unit = MIB(1), .takes_address = true,
 	  .help = "Guest memory: 512M, 4G; a bare number is in MiB; on arm64, ADDRESS is where it begins "
 		  "(default: 64M per vCPU and 192M, at least 512M, at most 80 % of the host's)" },
 	{ .name = "nodefaults", .type = OPTION_FLAG,
@@ -231,7 +231,7 @@ static void print_start(const struct kvm *kvm)
 	if (wants_session_lines(kvm))
 		dprintf(STDERR_FILENO, "  Info: # lkvm run %s%s%s-m %llu -c %u --name %s\n",
 			kernel ? "-k " : "", kernel ? kernel : "", kernel ? " " : "",
-			(unsigned long long)(kvm->ram_size / MIB(1)), kvm->cpu_count, kvm->name);
+			(unsigned long long)(kvm_boot_ram(kvm) / MIB(1)), kvm->cpu_count, kvm->name);
 }
 
 /* ---- signals ---- */

@@ -162,10 +162,10 @@ static int initrd_open(struct kvm *kvm, struct boot *boot, const struct boot_giv
 		error = boot_file_open(&boot->initrd, "initrd", path);
 	else if (given)
 		error = boot_file_take(&boot->initrd, "initrd", "lkvm's own", given->fd);
-	if (error < 0 || boot->initrd.size <= kvm->ram_size)
+	if (error < 0 || boot->initrd.size <= kvm_boot_ram(kvm))
 		return error;
 	return log_error(EFBIG, "initrd '%s': its %llu bytes are more than the machine's RAM, %llu MiB (give it more with --mem)",
-			 boot->initrd.path, (unsigned long long)boot->initrd.size, (unsigned long long)(kvm->ram_size >> 20));
+			 boot->initrd.path, (unsigned long long)boot->initrd.size, (unsigned long long)(kvm_boot_ram(kvm) >> 20));
 }
 
 /* The only default that there is on each architecture: all else the kernel finds out from the tables. */

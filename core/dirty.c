@@ -36,7 +36,7 @@ static uint64_t guest_end(const struct kvm *kvm)
 {
 	uint64_t end = 0;
 
-	for (unsigned int i = 0; i < kvm->ram_count; i++)
+	for (unsigned int i = 0; i <= kvm->ram_count; i++)
 		end = MAX(end, kvm->ram[i].base + kvm->ram[i].size);
 	return end;
 }
@@ -57,7 +57,7 @@ static int outside_make(const struct kvm *kvm, struct dirty_map *map)
 /* A page of theirs, where it lies in RAM's file. */
 static void outside_page(const struct kvm *kvm, struct dirty_map *map, uint64_t guest)
 {
-	for (unsigned int i = 0; i < kvm->ram_count; i++) {
+	for (unsigned int i = 0; i <= kvm->ram_count; i++) {
 		const struct ram_range *range = &kvm->ram[i];
 
 		if (range_contains(range->base, range->size, guest, DIRTY_OUTSIDE_PAGE))

@@ -17,7 +17,7 @@ static const struct flat_view *space_view(struct address_space *space)
 	return atomic_load(&space->view);
 }
 
-static const struct flat_range *view_find(const struct flat_view *view, uint64_t address)
+const struct flat_range *flat_view_find(const struct flat_view *view, uint64_t address)
 {
 	size_t low = 0, high = view->count;
 
@@ -37,7 +37,7 @@ static const struct flat_range *view_find(const struct flat_view *view, uint64_t
 
 const struct flat_range *address_space_find(struct address_space *space, uint64_t address)
 {
-	return view_find(space_view(space), address);
+	return flat_view_find(space_view(space), address);
 }
 
 /* ---- device I/O ---- */
@@ -105,7 +105,7 @@ static const struct flat_range *io_part(const struct flat_view *view, uint64_t a
 					unsigned int left, unsigned int *part)
 {
 	uint64_t at = address + done;
-	const struct flat_range *range = at < address ? NULL : view_find(view, at);
+	const struct flat_range *range = at < address ? NULL : flat_view_find(view, at);
 
 	*part = range ? (unsigned int)MIN((uint64_t)left, range->size - (at - range->base)) : 1;
 	return range;
@@ -158,7 +158,7 @@ bool space_io_write(struct address_space *space, uint64_t address, unsigned int 
  */
 static char *memory_part(const struct flat_view *view, uint64_t at, uint64_t length, bool for_write, uint64_t *part)
 {
-	const struct flat_range *range = view_find(view, at);
+	const struct flat_range *range = flat_view_find(view, at);
 	uint64_t offset;
 
 	if (!range || range->region->kind == REGION_IO || (for_write && range->region->kind != REGION_RAM))

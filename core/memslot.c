@@ -97,12 +97,10 @@ static int memslot_add(struct memslots *slots, const struct memslot *slot)
 
 static bool memslot_in_view(const struct memslot *slot, const struct flat_view *view)
 {
+	const struct flat_range *range = flat_view_find(view, slot->gpa);
 	struct memslot other;
 
-	for (size_t i = 0; i < view->count; i++)
-		if (memslot_of_range(&view->ranges[i], &other) && memslot_same(slot, &other))
-			return true;
-	return false;
+	return range && memslot_of_range(range, &other) && memslot_same(slot, &other);
 }
 
 static bool memslot_exists(const struct memslots *slots, const struct memslot *slot)

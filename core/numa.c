@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 
 #include "kvm/log.h"
+#include "kvm/ram-options.h"
 
 #define CPU_NOWHERE	0xff
 #define MEM_ALIGN	MIB(2)
@@ -231,6 +232,22 @@ static int numa_complete(struct numa *numa, uint64_t ram_size, const struct node
 	return result;
 }
 
+/* RAM that may come is told by what tells nodes. */
+static bool grows(const struct config *config)
+{
+	struct ram_options options;
+
+	/* nonsense was refused when RAM was made */
+	return !ram_options_parse(config, &options) && options.max;
+}
+
+static void only_node(struct numa *numa, struct nodes_walk *walk)
+{
+	numa->count = 1;
+	numa->nodes[0].host = -1;
+	walk->open = 1;
+}
+
 int numa_parse(const struct config *config, uint64_t ram_size, struct numa **numa)
 {
 	unsigned int cpus = (unsigned int)MAX(config_uint(config, "cpus"), 1ULL);
@@ -239,7 +256,7 @@ int numa_parse(const struct config *config, uint64_t ram_size, struct numa **num
 	int result;
 
 	*numa = NULL;
-	if (!config_count(config, "numa"))
+	if (!config_count(config, "numa") && !grows(config))
 		return 0;
 	made = calloc(1, sizeof(*made) + cpus);
 	if (!made)
@@ -249,6 +266,8 @@ int numa_parse(const struct config *config, uint64_t ram_size, struct numa **num
 	result = items_parse(config, made, true, &walk);
 	if (!result)
 		result = items_parse(config, made, false, &walk);
+	if (!result && !made->count)
+		only_node(made, &walk);
 	if (!result)
 		result = numa_complete(made, ram_size, &walk);
 	if (result)

@@ -21,6 +21,13 @@ static int huge_page_parse(struct keyval *keyval, uint64_t *size)
 	return 0;
 }
 
+static int max_parse(struct keyval *keyval, uint64_t *max)
+{
+	const char *text = keyval_get(keyval, "max");
+
+	return text && (parse_size(text, MIB(1), max) || !*max) ? log_error(EUSAGE, "option --mem: max=%s is no size", text) : 0;
+}
+
 static int settings_parse(struct keyval *keyval, struct ram_options *options, bool *thp_said)
 {
 	int result = huge_page_parse(keyval, &options->huge_page);
@@ -29,10 +36,12 @@ static int settings_parse(struct keyval *keyval, struct ram_options *options, bo
 		result = keyval_bool(keyval, "mem", "prealloc", &options->prealloc);
 	if (!result)
 		result = keyval_bool(keyval, "mem", "ksm", &options->ksm);
+	if (!result)
+		result = max_parse(keyval, &options->max);
 	*thp_said = keyval_get(keyval, "thp");
 	if (!result)
 		result = keyval_bool(keyval, "mem", "thp", &options->thp);
-	return result ? result : keyval_done(keyval, "mem", "prealloc, hugepages, thp, ksm");
+	return result ? result : keyval_done(keyval, "mem", "prealloc, hugepages, thp, ksm, max");
 }
 
 /* What excludes each other. */
@@ -45,6 +54,8 @@ static int options_check(const struct config *config, const struct ram_options *
 	if (!options->huge_page && !hugetlbfs)
 		return options->ksm && memory_is_shared(config) ?
 			log_error(EUSAGE, "option --mem: ksm=on: another process shares this VM's memory (vhost-user, passt)") : 0;
+	if (options->max)
+		return log_error(EUSAGE, "option --mem: max=: huge pages of the host's pools are taken once and for all");
 	if (options->ksm)
 		return log_error(EUSAGE, "option --mem: ksm=on: the host merges no pages of its pools of huge ones");
 	if (thp_said && options->thp)

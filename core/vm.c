@@ -26,9 +26,11 @@
 #include "kvm/io.h"
 #include "kvm/log.h"
 #include "kvm/numa.h"
+#include "kvm/ram-blocks.h"
 #include "kvm/ram-options.h"
 
 #define RAM_ALIGN	MIB(2)
+#define RAM_MAX		(64ULL << 40)
 
 /* Of Linux 5.14, newer than some distributions' headers */
 #ifndef MADV_POPULATE_WRITE
@@ -118,25 +120,43 @@ static int vm_create(struct kvm *kvm)
 
 /* ---- RAM ---- */
 
+/* Few blocks, since each is a memory slot of KVM's while it is plugged; they begin where host and guest have huge pages. */
+static int ram_make_room(struct kvm *kvm, uint64_t max)
+{
+	uint64_t boot = kvm->ram_size, block = RAM_ALIGN;
+
+	if (boot % RAM_ALIGN || max % RAM_ALIGN || max <= boot || max > RAM_MAX)
+		return log_error(EUSAGE, "option --mem: max=: has to be more than the %llu MiB that are there first, both multiples of 2M",
+				 (unsigned long long)(boot >> 20));
+	while ((max - boot) / block > RAM_BLOCKS_MAX)
+		block *= 2;
+	kvm->ram_block = block;
+	kvm->ram_more = ALIGN_DOWN(max - boot, block);
+	kvm->ram_size = boot + kvm->ram_more;
+	return 0;
+}
+
 static int ram_check_size(struct kvm *kvm)
 {
+	struct ram_options options;
 	struct sysinfo host;
 	uint64_t there;
+	int result = ram_options_parse(kvm->config, &options);
 
+	if (result)
+		return result;
 	kvm->ram_size = config_uint(kvm->config, "mem");
 	if (!kvm->ram_size)
 		kvm->ram_size = MIB(512);
 	if (kvm->ram_size < MIB(1))
 		return log_error(EINVAL, "option --mem: %llu bytes is too little (at least 1M)",
 				 (unsigned long long)kvm->ram_size);
-	if (sysinfo(&host))
-		return 0;
-	there = ((uint64_t)host.totalram + host.totalswap) * host.mem_unit;
+	there = sysinfo(&host) ? UINT64_MAX : ((uint64_t)host.totalram + host.totalswap) * host.mem_unit;
 	if (kvm->ram_size > there)
 		return log_error(ENOMEM, "option --mem: %llu MiB, but this host has only %llu MiB",
 				 (unsigned long long)(kvm->ram_size >> 20), (unsigned long long)(there >> 20));
 	kvm->ram_size = ALIGN_UP(kvm->ram_size, (uint64_t)4096);
-	return 0;
+	return options.max ? ram_make_room(kvm, options.max) : 0;
 }
 
 /* A file on the user's hugetlbfs mount that is gone from it at once. */
@@ -286,17 +306,17 @@ static int ram_fill(const struct kvm *kvm)
 
 	if (ram_options_parse(kvm->config, &options) || !options.prealloc || kvm->origin || kvm->ram_image >= 0)
 		return 0;
-	if (!madvise(kvm->ram_host, kvm->ram_size, MADV_POPULATE_WRITE))
+	if (!madvise(kvm->ram_host, kvm_boot_ram(kvm), MADV_POPULATE_WRITE))
 		return 0;
-	if (errno == EINVAL && kvm->ram_fd >= 0 && !fallocate(kvm->ram_fd, 0, 0, (off_t)kvm->ram_size))
+	if (errno == EINVAL && kvm->ram_fd >= 0 && !fallocate(kvm->ram_fd, 0, 0, (off_t)kvm_boot_ram(kvm)))
 		return 0;
-	return log_errno(errno, "option --mem: prealloc: %llu MiB", (unsigned long long)(kvm->ram_size >> 20));
+	return log_errno(errno, "option --mem: prealloc: %llu MiB", (unsigned long long)(kvm_boot_ram(kvm) >> 20));
 }
 
 /* A fork has the memory that is there. */
 static int ram_spread(struct kvm *kvm)
 {
-	int result = numa_parse(kvm->config, kvm->ram_size, &kvm->numa);
+	int result = numa_parse(kvm->config, kvm_boot_ram(kvm), &kvm->numa);
 
 	return !result && kvm->numa && !kvm->origin ? numa_bind(kvm->numa, kvm->ram_host) : result;
 }
@@ -307,7 +327,7 @@ static int ram_add_regions(struct kvm *kvm)
 
 	if (result)
 		return result;
-	kvm->ram_regions = calloc(kvm->ram_count, sizeof(*kvm->ram_regions));
+	kvm->ram_regions = calloc(kvm->ram_count + ram_block_count(kvm), sizeof(*kvm->ram_regions));
 	if (!kvm->ram_regions)
 		return log_errno(ENOMEM, "guest memory");
 	for (unsigned int i = 0; i < kvm->ram_count && !result; i++) {
@@ -324,6 +344,18 @@ static int ram_add_regions(struct kvm *kvm)
 		result = region_add(&kvm->memory, &kvm->ram_regions[i], range->base, 0);
 	}
 	return result;
+}
+
+/* In one step: each costs a new view, and there may be many. */
+static void ram_regions_del(struct kvm *kvm)
+{
+	if (!kvm->ram_regions)
+		return;
+	address_space_begin(&kvm->memory);
+	for (unsigned int i = 0; i < kvm->ram_count + ram_block_count(kvm); i++)
+		region_del(&kvm->ram_regions[i]);
+	if (address_space_commit(&kvm->memory))
+		log_debug("guest memory: stays in the address space");
 }
 
 int kvm_make_ram(struct kvm *kvm)
@@ -350,9 +382,7 @@ void kvm_free_ram(struct kvm *kvm)
 
 static void vm_exit(struct kvm *kvm)
 {
-	if (kvm->ram_regions)
-		for (unsigned int i = 0; i < kvm->ram_count; i++)
-			region_del(&kvm->ram_regions[i]);
+	ram_regions_del(kvm);
 	if (kvm->vm_fd >= 0)
 		arch_vm_exit(kvm);
 	memslots_exit(kvm);

@@ -16,6 +16,7 @@
 
 #include "kvm/log.h"
 #include "kvm/numa.h"
+#include "kvm/ram-blocks.h"
 #include "state/fork.h"
 
 #define PROTECTION	(PROT_READ | PROT_WRITE)
@@ -24,7 +25,7 @@
 /* Nothing goes back to the host any more: a hole would show what is in the file. */
 static void memory_is_private(struct kvm *kvm)
 {
-	for (unsigned int i = 0; i < kvm->ram_count; i++) {
+	for (unsigned int i = 0; i < kvm->ram_count + ram_block_count(kvm); i++) {
 		__atomic_store_n(&kvm->ram_regions[i].discard_page, 0, __ATOMIC_RELAXED);
 		kvm->ram_regions[i].fd = -1;
 	}

@@ -9,6 +9,7 @@
 #include "kvm/device.h"
 #include "kvm/kvm-cpu.h"
 #include "kvm/log.h"
+#include "kvm/ram-blocks.h"
 
 #define CLOCK_MAX	KIB(512)	/* of 4096 vCPUs */
 
@@ -29,6 +30,8 @@ int machine_save(struct kvm *kvm, struct state_writer *writer)
 	int result = arch_clock_save(kvm, &clock);
 
 	state_save(writer, &machine_table, &machine);
+	/* the first of all that is loaded: chips, vCPUs and rings may have their pages there */
+	ram_blocks_save(kvm, writer);
 	state_save_blob(writer, "clock", clock.data, clock.length);
 	if (!result)
 		result = clock.error;
@@ -66,6 +69,8 @@ static int machine_load_paused(struct kvm *kvm, struct state_reader *reader)
 				   machine.cpus, (unsigned long long)machine.memory, kvm->cpu_count,
 				   (unsigned long long)kvm->ram_size);
 	if (!result)
+		result = ram_blocks_load(kvm, reader);
+	if (!result)
 		result = state_load_blob(reader, "clock", clock, CLOCK_MAX, &length);
 	if (!result)
 		result = arch_vm_load(kvm, reader);
@@ -95,7 +100,7 @@ uint64_t machine_set_discards(struct kvm *kvm, uint64_t page)
 {
 	uint64_t before = kvm->ram_regions[0].discard_page;
 
-	for (unsigned int i = 0; i < kvm->ram_count; i++)
+	for (unsigned int i = 0; i < kvm->ram_count + ram_block_count(kvm); i++)
 		__atomic_store_n(&kvm->ram_regions[i].discard_page, page, __ATOMIC_RELAXED);
 	return before;
 }

@@ -27,6 +27,7 @@ struct regions {
 	struct vhost_region at[VHOST_REGIONS_MAX];
 	unsigned int count;
 	bool too_many;
+	const struct ram_range *more;	/* RAM that may be plugged */
 };
 
 static bool region_grows(const struct vhost_region *last, const struct vhost_region *next)
@@ -42,7 +43,7 @@ static void regions_add(const struct flat_range *range, void *opaque)
 	struct vhost_region next = { .guest = range->base, .size = range->size };
 
 	/* What no other process can map isn't where a driver has rings and buffers. */
-	if (region->kind != REGION_RAM || region->fd < 0)
+	if (region->kind != REGION_RAM || region->fd < 0 || range_contains(regions->more->base, regions->more->size, range->base, 1))
 		return;
 	next.host = (char *)region->host + range->offset;
 	next.fd = region->fd;
@@ -53,6 +54,24 @@ static void regions_add(const struct flat_range *range, void *opaque)
 		regions->at[regions->count++] = next;
 	else
 		regions->too_many = true;
+}
+
+/*
+ * What may be plugged is there as a whole: it comes and goes while rings are worked on. A guest that points there at
+ * blocks that it hasn't been given has them filled, at most with what it might have had, until a driver begins anew.
+ */
+static void regions_add_more(const struct kvm *kvm, struct regions *regions)
+{
+	const struct ram_range *more = regions->more;
+
+	if (!more->size || kvm->ram_fd < 0)
+		return;
+	if (regions->count == VHOST_REGIONS_MAX)
+		regions->too_many = true;
+	else
+		regions->at[regions->count++] = (struct vhost_region){
+			.guest = more->base, .size = more->size, .host = (char *)kvm->ram_host + more->offset, .fd = kvm->ram_fd,
+			.fd_offset = more->offset };
 }
 
 /* ---- interrupts ---- */
@@ -194,12 +213,13 @@ static void queues_look(struct vhost *vhost)
 static int vhost_begin(struct vhost *vhost)
 {
 	struct virtio_device *device = vhost->device;
-	struct regions regions = { .count = 0 };
+	struct regions regions = { .more = &device->kvm->ram[device->kvm->ram_count] };
 	struct dirty_map *log;
 	int result;
 
 	log = atomic_load(&device->kvm->memory.written);
 	address_space_for_each(&device->kvm->memory, regions_add, &regions);
+	regions_add_more(device->kvm, &regions);
 	if (regions.too_many)
 		return log_error(E2BIG, "%s: guest memory is in more than %d pieces", device->device.name, VHOST_REGIONS_MAX);
 	result = vhost->ops->begin(vhost, device->features & vhost->features, regions.at, regions.count);

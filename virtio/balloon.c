@@ -267,9 +267,15 @@ static void balloon_handle_queue(struct virtio_device *device, struct virtqueue 
 
 /* ---- the wish, and what the driver says ---- */
 
+/* What was plugged since the start counts. */
+static uint64_t balloon_ram(const struct kvm *kvm)
+{
+	return kvm_boot_ram(kvm) + atomic_load(&kvm->ram_plugged);
+}
+
 static uint64_t balloon_bytes_left(const struct balloon *balloon, uint32_t pages)
 {
-	uint64_t ram = balloon->device.kvm->ram_size, away = (uint64_t)pages << PAGE_SHIFT;
+	uint64_t ram = balloon_ram(balloon->device.kvm), away = (uint64_t)pages << PAGE_SHIFT;
 
 	return ram - MIN(ram, away);
 }
@@ -302,7 +308,7 @@ int balloon_set_target(struct kvm *kvm, uint64_t bytes)
 
 	if (!balloon)
 		return -ENODEV;
-	pages = (kvm->ram_size - MIN(bytes, kvm->ram_size)) >> PAGE_SHIFT;
+	pages = (balloon_ram(kvm) - MIN(bytes, balloon_ram(kvm))) >> PAGE_SHIFT;
 	atomic_store(&balloon->target, (uint32_t)MIN(pages, (uint64_t)UINT32_MAX));
 	virtio_config_changed(&balloon->device);
 	return 0;

@@ -10,6 +10,7 @@
 #include "kvm/x86.h"
 
 #define SRAT_ENABLED	1
+#define SRAT_HOT_PLUGGABLE	2
 
 static void srat_processor(struct aml *out, uint32_t apic_id, uint32_t node)
 {
@@ -39,11 +40,11 @@ struct srat_memory {
 } __packed;
 _Static_assert(sizeof(struct srat_memory) == 40, "ACPI 6.5, 5.2.16.2");
 
-static void srat_memory(struct aml *out, uint64_t base, uint64_t size, uint32_t node)
+static void srat_memory(struct aml *out, uint64_t base, uint64_t size, uint32_t node, uint32_t flags)
 {
 	const struct srat_memory entry = {
 		.type = 1, .length = sizeof(entry), .node = le32_of(node), .base = le64_of(base), .size = le64_of(size),
-		.flags = le32_of(SRAT_ENABLED),
+		.flags = le32_of(SRAT_ENABLED | flags),
 	};
 
 	aml_bytes(out, &entry, sizeof(entry));
@@ -61,7 +62,10 @@ void acpi_build_srat(const struct kvm *kvm, struct aml *out)
 	for (unsigned int i = 0; i < numa->count; i++)
 		for (unsigned int n = 0; n < kvm->ram_count; n++)
 			if (numa_part(&numa->nodes[i], &kvm->ram[n], &base, &size))
-				srat_memory(out, base, size, i);
+				srat_memory(out, base, size, i, 0);
+	/* RAM that may come is nowhere else: kernels must know how far addresses go, and whose it will be */
+	if (kvm->ram_more)
+		srat_memory(out, kvm->ram[kvm->ram_count].base, kvm->ram_more, numa->count - 1, SRAT_HOT_PLUGGABLE);
 }
 
 void acpi_build_slit(const struct kvm *kvm, struct aml *out)

@@ -62,7 +62,7 @@ static int bios16_check_bzimage(struct kvm *kvm, struct boot *boot, struct bios1
 	bios->payload_size = boot->kernel.size - bios->setup_size;
 	if (MAX(bios->payload_size, (uint64_t)bios->header.init_size) > room)
 		return log_error(ENOMEM, "kernel '%s': doesn't fit into %llu MiB (say more --mem)", boot->kernel.path,
-				 (unsigned long long)(kvm->ram_size >> 20));
+				 (unsigned long long)(kvm_boot_ram(kvm) >> 20));
 	return linux_place_initrd(kvm, boot, bios->header.initrd_addr_max, HIGH_LOAD,
 				  bios->payload_size + bios->header.init_size, &bios->initrd);
 }

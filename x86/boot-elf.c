@@ -67,7 +67,7 @@ static int elf_check_segments(const struct kvm *kvm, const struct boot *boot, st
 		if (!range_contains(0, kvm->ram[0].size, segment->p_paddr, segment->p_memsz))
 			return log_error(ENOMEM, "kernel '%s': needs memory up to %llu MiB, --mem has %llu MiB", boot->kernel.path,
 					 (unsigned long long)((segment->p_paddr + segment->p_memsz) >> 20) + 1,
-					 (unsigned long long)(kvm->ram_size >> 20));
+					 (unsigned long long)(kvm_boot_ram(kvm) >> 20));
 		elf->base = MIN(elf->base, segment->p_paddr);
 		elf->end = MAX(elf->end, segment->p_paddr + segment->p_memsz);
 	}

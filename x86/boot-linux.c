@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * bzImage by the 64-bit boot protocol: its own decompressor unpacks it.
+ * bzImage by the 64-bit boot protocol: the default.
  *
  * Documentation/arch/x86/boot.rst. The setup header is copied once, checked, then used; the protected-mode
  * part goes where the kernel prefers it, vCPU 0 begins 0x200 into it in long mode.
@@ -19,6 +19,13 @@
 #define MAGIC_OFFSET	0x202
 #define ENTRY_64	0x200
 #define SEED_BYTES	32
+
+struct linux_boot {
+	struct setup_header header;
+	uint64_t payload_offset, payload_size;
+	uint64_t load, init_size;
+	uint64_t initrd;
+};
 
 bool linux_is_bzimage(const struct boot *boot)
 {
@@ -75,7 +82,7 @@ int linux_check_command_line(const struct boot *boot, const struct setup_header 
 	return 0;
 }
 
-int linux_probe(struct kvm *kvm, const struct boot *boot)
+static int linux_probe(struct kvm *kvm, const struct boot *boot)
 {
 	struct setup_header header;
 	int result;
@@ -106,7 +113,7 @@ static int linux_place(struct kvm *kvm, const struct boot *boot, struct linux_bo
 		return 0;
 	return log_error(ENOMEM, "kernel '%s': needs %llu MiB from %llu MiB on, --mem has %llu MiB", boot->kernel.path,
 			 (unsigned long long)(linux_boot->init_size >> 20) + 1, (unsigned long long)(linux_boot->load >> 20),
-			 (unsigned long long)(kvm->ram_size >> 20));
+			 (unsigned long long)(kvm_boot_ram(kvm) >> 20));
 }
 
 int linux_place_initrd(struct kvm *kvm, const struct boot *boot, uint64_t last, uint64_t load, uint64_t size,
@@ -119,7 +126,7 @@ int linux_place_initrd(struct kvm *kvm, const struct boot *boot, uint64_t last, 
 	if (!*address)
 		return log_error(ENOMEM, "initrd '%s': %llu MiB don't fit beside the kernel into %llu MiB (say more --mem)",
 				 boot->initrd.path, (unsigned long long)(boot->initrd.size >> 20) + 1,
-				 (unsigned long long)(kvm->ram_size >> 20));
+				 (unsigned long long)(kvm_boot_ram(kvm) >> 20));
 	return 0;
 }
 
@@ -142,7 +149,7 @@ static int linux_check(struct kvm *kvm, struct boot *boot, struct linux_boot *li
 	return result;
 }
 
-int linux_init(struct kvm *kvm, struct boot *boot)
+static int linux_init(struct kvm *kvm, struct boot *boot)
 {
 	struct linux_boot *linux_boot = calloc(1, sizeof(*linux_boot));
 	int result;
@@ -158,7 +165,7 @@ int linux_init(struct kvm *kvm, struct boot *boot)
 	return 0;
 }
 
-void linux_exit(struct kvm *kvm, struct boot *boot)
+static void linux_exit(struct kvm *kvm, struct boot *boot)
 {
 	(void)kvm;
 	free(boot->private);
@@ -220,7 +227,7 @@ int linux_load_zero_page(struct kvm *kvm, struct boot *boot, const struct setup_
 	return result ? log_errno(result, "boot: the zero page can't be written") : 0;
 }
 
-int linux_load(struct kvm *kvm, struct boot *boot)
+static int linux_load(struct kvm *kvm, struct boot *boot)
 {
 	const struct linux_boot *linux_boot = boot->private;
 	int result = linux_load_zero_page(kvm, boot, &linux_boot->header, linux_boot->initrd);

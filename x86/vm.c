@@ -109,7 +109,23 @@ int arch_vm_reset(struct kvm *kvm)
 
 static uint64_t ram_below_hole(const struct kvm *kvm)
 {
-	return MIN(kvm->ram_size, (uint64_t)X86_PCI_HOLE);
+	return MIN(kvm_boot_ram(kvm), (uint64_t)X86_PCI_HOLE);
+}
+
+static uint64_t boot_ram_end(const struct kvm *kvm)
+{
+	return GIB(4) + kvm_boot_ram(kvm) - ram_below_hole(kvm);
+}
+
+/* RAM that may be plugged: where the largest of Linux's own memory blocks may begin. */
+static uint64_t more_ram_base(const struct kvm *kvm)
+{
+	return ALIGN_UP(boot_ram_end(kvm), MAX(GIB(2), kvm->ram_block));
+}
+
+static uint64_t ram_end(const struct kvm *kvm)
+{
+	return kvm->ram_more ? more_ram_base(kvm) + kvm->ram_more : boot_ram_end(kvm);
 }
 
 /*
@@ -118,8 +134,7 @@ static uint64_t ram_below_hole(const struct kvm *kvm)
  */
 static void layout_mmio64(const struct kvm *kvm, unsigned int physical_bits, struct platform_layout *layout)
 {
-	uint64_t above = kvm->ram_size - ram_below_hole(kvm);
-	uint64_t base = ALIGN_UP(GIB(4) + above, GIB(16)), size = GIB(256);
+	uint64_t base = ALIGN_UP(ram_end(kvm), GIB(16)), size = GIB(256);
 	uint64_t end = 1ULL << MIN(physical_bits, 52U);
 
 	while (size > GIB(1) && (base >= end || size > end - base))
@@ -163,6 +178,7 @@ const struct platform_layout *arch_platform(const struct kvm *kvm)
 int arch_ram_layout(struct kvm *kvm)
 {
 	uint64_t low = ram_below_hole(kvm), address;
+	unsigned int bits;
 
 	if (config_address(kvm->config, "mem", &address))
 		return log_error(EUSAGE, "option --mem: a PC's memory begins at 0 (leave out the @ and what follows)");
@@ -170,9 +186,15 @@ int arch_ram_layout(struct kvm *kvm)
 	madvise(kvm->ram_host, MIN(low, MIB(2)), MADV_NOHUGEPAGE);
 	kvm->ram[0] = (struct ram_range){ .base = 0, .size = low, .offset = 0 };
 	kvm->ram_count = 1;
-	if (kvm->ram_size > low)
-		kvm->ram[kvm->ram_count++] = (struct ram_range){ .base = GIB(4), .size = kvm->ram_size - low, .offset = low };
-	return 0;
+	if (kvm_boot_ram(kvm) > low)
+		kvm->ram[kvm->ram_count++] = (struct ram_range){ .base = GIB(4), .size = kvm_boot_ram(kvm) - low, .offset = low };
+	if (!kvm->ram_more)
+		return 0;
+	kvm->ram[kvm->ram_count] = (struct ram_range){ .base = more_ram_base(kvm), .size = kvm->ram_more, .offset = kvm_boot_ram(kvm) };
+	bits = MIN(cpuid_physical_bits(x86_host_cpuid(kvm)), 52U);
+	return ram_end(kvm) <= 1ULL << bits ? 0 :
+		log_error(EINVAL, "option --mem: max=: memory would end at %llu GiB, but this CPU's addresses have %u bits",
+			  (unsigned long long)(ram_end(kvm) >> 30), bits);
 }
 
 /* ---- interrupt lines ---- */

@@ -107,16 +107,18 @@ struct kvm {
 	struct memslots *memslots;	/* core/memslot.c */
 
 	/* RAM, set by core_init */
-	uint64_t ram_size;
+	uint64_t ram_size;		/* of its file: what is there from the start, and behind that what may be plugged */
+	uint64_t ram_more, ram_block;	/* what may be (kvm/ram-blocks.h), in blocks of such a size; 0: nothing */
+	_Atomic uint64_t ram_plugged;	/* bytes of it that are */
 	int ram_fd;
 	int ram_mount;			/* what ram_fd was made on, until ram_unmount_work has closed it; else -1 */
 	struct event_work ram_unmount_work;
 	void *ram_host;
 	int ram_image;			/* RAM is mapped from this file, copied as it is written; -1: it begins empty */
 	uint64_t ram_image_offset;
-	struct ram_range ram[RAM_RANGES_MAX];
-	unsigned int ram_count;
-	struct region *ram_regions;	/* one a range */
+	struct ram_range ram[RAM_RANGES_MAX];	/* what is there from the start; then one for what may be plugged, or one of no size */
+	unsigned int ram_count;			/* without that one */
+	struct region *ram_regions;	/* one a range, then one a block that may be plugged */
 	struct numa *numa;		/* kvm/numa.h; NULL: none were asked for */
 
 	/* set by base_init */
@@ -173,6 +175,12 @@ struct kvm {
 	pthread_cond_t pause_cond;
 	unsigned int parked, exited;
 };
+
+/** kvm_boot_ram() - bytes that are there from the start */
+static inline uint64_t kvm_boot_ram(const struct kvm *kvm)
+{
+	return kvm->ram_size - kvm->ram_more;
+}
 
 /** kvm_create() - an empty VM that will be made by @config; nothing of the host is touched yet but the loop */
 int __must_check kvm_create(struct kvm **kvm, struct config *config);

@@ -222,6 +222,9 @@ int __must_check address_space_commit(struct address_space *space);
 /** region_count_coalesced() - a write of the guest's reached @offset by an exit; for core/memory.c, in its read section */
 void region_count_coalesced(struct region *region, uint64_t offset);
 
+/** flat_view_find() - the range of @view that holds @address, or NULL */
+const struct flat_range *flat_view_find(const struct flat_view *view, uint64_t address);
+
 /** address_space_find() - the range that holds @address, or NULL; inside an RCU read section */
 const struct flat_range *address_space_find(struct address_space *space, uint64_t address);
 

@@ -28,7 +28,8 @@ struct numa {
 };
 
 /**
- * numa_parse() - what @config says, for @ram_size bytes and all vCPUs; *@numa is to be freed, NULL if nothing is said
+ * numa_parse() - what @config says, for @ram_size bytes and all vCPUs; *@numa is to be freed, NULL if nothing is said, and
+ * RAM doesn't grow: else that is one node
  * vCPUs that no node names are an error, unless none does: then they are spread, as is memory that isn't said.
  * Returns 0, -EUSAGE (said) or -ENOMEM.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What --mem says of the host's memory behind the guest's: --mem SIZE,prealloc,hugepages=2M|1G,thp=on|off,ksm=on. */
+/* What --mem says of the host's memory behind the guest's: --mem SIZE,prealloc,hugepages=2M|1G,thp=on|off,ksm=on,max=SIZE. */
 #ifndef KVM_RAM_OPTIONS_H
 #define KVM_RAM_OPTIONS_H
 
@@ -10,6 +10,7 @@ struct ram_options {
 	bool thp;		/* transparent huge pages, where the host allows them */
 	bool ksm;		/* pages that are equal may be one */
 	uint64_t huge_page;	/* bytes of a page of the host's pools, or 0 */
+	uint64_t max;		/* what it may grow to while the guest runs, or 0 */
 };
 
 /** ram_options_parse() - 0 or -EUSAGE (said) */

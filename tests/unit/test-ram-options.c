@@ -43,6 +43,7 @@ START_TEST(settings_are_read)
 		{ "512,prealloc=off,thp=off", { .thp = false } }, { "512,thp", { .thp = true } },
 		{ "512,ksm=on", { .thp = true, .ksm = true } }, { "1G,hugepages=2M", { .thp = true, .huge_page = MIB(2) } },
 		{ "1G@2G,hugepages=1G,prealloc=on", { .thp = true, .huge_page = GIB(1), .prealloc = true } },
+		{ "512M,max=4G", { .thp = true, .max = GIB(4) } }, { "512,max=1024,ksm=on", { .thp = true, .ksm = true, .max = GIB(1) } },
 		{ "1G,hugepages=off", { .thp = true } }, { "1G,hugepages=2M,thp=off", { .huge_page = MIB(2) } },
 	};
 	struct ram_options options;
@@ -51,7 +52,8 @@ START_TEST(settings_are_read)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		ck_assert_msg(parse(cases[i].text, NULL, NULL, &options, &hugetlb) == 0, "%s: %s", cases[i].text, said);
 		ck_assert_msg(options.prealloc == cases[i].want.prealloc && options.thp == cases[i].want.thp &&
-			      options.ksm == cases[i].want.ksm && options.huge_page == cases[i].want.huge_page, "%s", cases[i].text);
+			      options.ksm == cases[i].want.ksm && options.huge_page == cases[i].want.huge_page &&
+			      options.max == cases[i].want.max, "%s", cases[i].text);
 		ck_assert(hugetlb == (cases[i].want.huge_page > 0));
 	}
 	ck_assert_int_eq(parse("512M", "hugetlbfs", "/dir", &options, &hugetlb), 0);
@@ -68,6 +70,7 @@ START_TEST(what_excludes_each_other_is_refused_by_name)
 		{ "512,prealloc=maybe", NULL, NULL }, { "512,thp=2", NULL, NULL }, { "512,ksm=", "hugetlbfs", "/dir" },
 		{ "512,numa", NULL, NULL }, { "512,hugepages=2M", "hugetlbfs", "/dir" }, { "512,hugepages=2M,ksm=on", NULL, NULL },
 		{ "512,hugepages=1G,thp=on", NULL, NULL }, { "512,ksm=on", "vhost-user", "rng,socket=/tmp/x" },
+		{ "512,max=more", NULL, NULL }, { "512,max=1G,hugepages=2M", NULL, NULL }, { "512,max=1G", "hugetlbfs", "/dir" },
 	};
 	struct ram_options options;
 	bool hugetlb;

@@ -198,6 +198,33 @@ START_TEST(srat_and_slit_tell_of_the_nodes)
 }
 END_TEST
 
+/* Kernels must know how far addresses may go; there is a node then, whether one was asked for or not. */
+START_TEST(srat_tells_of_ram_that_may_come)
+{
+	const uint8_t *srat, *at;
+
+	if (_i)
+		add_nodes();
+	else
+		ck_assert_int_eq(config_set(kvm->config, "mem", "128M,max=1G"), 0);
+	kvm->ram_more = MIB(896);
+	kvm->ram_size += kvm->ram_more;
+	kvm->ram[kvm->ram_count] = (struct ram_range){ .base = GIB(6), .size = kvm->ram_more, .offset = kvm_boot_ram(kvm) };
+	if (!_i)
+		ck_assert_int_eq(numa_parse(kvm->config, kvm_boot_ram(kvm), &kvm->numa), 0);
+	load_tables(_i ? 4 : 1);
+	srat = table_find("SRAT");
+	ck_assert_ptr_nonnull(srat);
+	at = srat + get(srat + 4, 4) - 40;
+	ck_assert_uint_eq(at[0], 1);
+	ck_assert_uint_eq(get(at + 2, 4), (uint32_t)_i);
+	ck_assert_uint_eq(get(at + 8, 4) | (uint64_t)get(at + 12, 4) << 32, GIB(6));
+	ck_assert_uint_eq(get(at + 16, 4), MIB(896));
+	ck_assert_uint_eq(get(at + 28, 4), 3);
+	free(kvm->numa);
+}
+END_TEST
+
 START_TEST(without_nodes_there_is_no_word_of_them)
 {
 	load_tables(2);
@@ -619,6 +646,7 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, fadt_points_at_the_dsdt_and_the_power_ports);
 	tcase_add_loop_test(tests, madt_lists_every_processor, 0, 6);
 	tcase_add_test(tests, srat_and_slit_tell_of_the_nodes);
+	tcase_add_loop_test(tests, srat_tells_of_ram_that_may_come, 0, 2);
 	tcase_add_test(tests, without_nodes_there_is_no_word_of_them);
 	tcase_add_test(tests, mcfg_is_there_with_a_pci_bus_only);
 	tcase_add_test(tests, iasl_understands_every_table);
