@@ -71,6 +71,8 @@ static void print_memory(const json_t *stats)
 
 	printf("memory\n");
 	print_size("size", memory, "size");
+	print_size("to be had", memory, "requested");
+	print_size("at most", memory, "max");
 	print_size("held by the host", memory, "held");
 	print_size("balloon: left to the guest", balloon, "actual");
 	print_size("balloon: to be left", balloon, "target");

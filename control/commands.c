@@ -93,11 +93,6 @@ static void find_threads(long *ids, unsigned int count)
 		closedir(tasks);
 }
 
-void cpu_qom_path(unsigned int index, char path[QOM_PATH_SIZE])
-{
-	snprintf(path, QOM_PATH_SIZE, "/machine/cpu[%u]", index);
-}
-
 static int query_cpus_fast(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
 	_cleanup_free_ long *ids = calloc(kvm->cpu_count + 1, sizeof(*ids));
@@ -109,9 +104,9 @@ static int query_cpus_fast(struct kvm *kvm, const json_t *arguments, json_t **re
 	find_threads(ids, kvm->cpu_count);
 	*result = json_array();
 	for (unsigned int i = 0; i < kvm->cpu_count; i++) {
-		char path[QOM_PATH_SIZE];
+		char path[48];
 
-		cpu_qom_path(i, path);
+		snprintf(path, sizeof(path), "/machine/cpu[%u]", i);
 		json_array_append_new(*result, json_pack("{s:i,s:s,s:I,s:s,s:{s:i,s:i,s:i}}",
 							 "cpu-index", (int)i, "qom-path", path,
 							 "thread-id", (json_int_t)ids[i], "target",
@@ -274,7 +269,7 @@ static int x_lkvm_info(struct kvm *kvm, const json_t *arguments, json_t **result
 	(void)error;
 	*result = json_pack("{s:i,s:s,s:s,s:i,s:I,s:f,s:s*}", "pid", (int)getpid(), "name",
 			    control_name(kvm), "state", status_name(kvm), "vcpus",
-			    (int)kvm->cpu_count, "memory", (json_int_t)kvm->ram_size, "uptime",
+			    (int)kvm->cpu_count, "memory", (json_int_t)(kvm_boot_ram(kvm) + atomic_load(&kvm->ram_plugged)), "uptime",
 			    (double)uptime / 1e9, "parent", kvm->origin ? kvm->origin->parent : NULL);
 	return *result ? 0 : -ENOMEM;
 }

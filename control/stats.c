@@ -12,6 +12,7 @@
 #include "control-internal.h"
 #include "kvm/balloon.h"
 #include "kvm/kvm-cpu.h"
+#include "kvm/memory-device.h"
 #include "kvm/stats.h"
 #include "kvm/virtio.h"
 
@@ -33,10 +34,15 @@ static json_t *stats_balloon(struct kvm *kvm)
 
 static json_t *stats_memory(struct kvm *kvm)
 {
-	json_t *memory = json_pack("{s:I}", "size", (json_int_t)kvm->ram_size);
+	json_t *memory = json_pack("{s:I}", "size", (json_int_t)(kvm_boot_ram(kvm) + atomic_load(&kvm->ram_plugged)));
 	json_t *balloon = stats_balloon(kvm);
+	struct memory_device_info more;
 	struct stat status;
 
+	if (memory_device_query(kvm, &more)) {
+		json_object_set_new(memory, "requested", json_integer((json_int_t)(kvm_boot_ram(kvm) + more.requested)));
+		json_object_set_new(memory, "max", json_integer((json_int_t)kvm->ram_size));
+	}
 	if (kvm->ram_fd >= 0 && fstat(kvm->ram_fd, &status) == 0)
 		json_object_set_new(memory, "held", json_integer((json_int_t)status.st_blocks * 512));
 	if (balloon)
@@ -44,11 +50,11 @@ static json_t *stats_memory(struct kvm *kvm)
 	return memory;
 }
 
-static void add_number(const struct kvm_stat *stat, void *sums)
+static void add_number(const char *name, uint64_t value, void *sums)
 {
-	json_int_t before = json_integer_value(json_object_get(sums, stat->name));
+	json_int_t before = json_integer_value(json_object_get(sums, name));
 
-	json_object_set_new(sums, stat->name, json_integer(before + (json_int_t)stat->value));
+	json_object_set_new(sums, name, json_integer(before + (json_int_t)value));
 }
 
 /* What KVM has no numbers of is null. */

@@ -15,6 +15,8 @@ static void device_power_on_on_loop(void *opaque)
 	virtio_device_reset(device);
 	if (device->transport_ops->power_on)
 		device->transport_ops->power_on(device);
+	if (device->ops->power_on)
+		device->ops->power_on(device);
 }
 
 static void virtio_reset_op(struct device *device)

@@ -60,6 +60,8 @@ struct virtio_device_ops {
 	void (*queue_reset)(struct virtio_device *device, struct virtqueue *vq);
 	/** @reset: back to power-on; returns when no host I/O is in flight any more */
 	void (*reset)(struct virtio_device *device);
+	/** @power_on: the machine is reset, after @reset: what a driver's reset leaves alone; NULL: nothing */
+	void (*power_on)(struct virtio_device *device);
 	/** @quiesce, @resume, @save, @load: as in struct device_ops, of what is the device's own; NULL: nothing */
 	int (*quiesce)(struct virtio_device *device);
 	void (*resume)(struct virtio_device *device);

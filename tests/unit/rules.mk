@@ -16,7 +16,7 @@ $(UNIT_PROGRAMS): %: %.o $(OBJECTS)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(CHECK_LIBS)
 
 # These are run with packed rings too: tests/unit/virtio-driver.h.
-PACKED_TESTS	:= $(addprefix test-,9p agent balloon blk blk-errors blk-queues console fs fuzz-replay net net-control net-stream pmem \
+PACKED_TESTS	:= $(addprefix test-,9p agent balloon blk blk-errors blk-queues console fs fuzz-replay mem net net-control net-stream pmem \
 			queue-reset rng scsi scsi-errors vsock)
 
 # make check-unit runs them all, T=NAME those called so or NAME-something; each prints libcheck's own summary

@@ -11,9 +11,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "kvm/arch.h"
 #include "kvm/device.h"
+#include "kvm/dirty.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
+#include "kvm/ram-blocks.h"
 
 static char folder[32], kernel[64], disk[64];
 
@@ -59,7 +62,7 @@ static void remove_files(void)
 static struct config *make_config(const char *name)
 {
 	static const char *const settings[][2] = {
-		{ "boot", "flat" }, { "mem", "16M" }, { "cpus", "2" }, { "rng", "true" }, { "console", "virtio" },
+		{ "boot", "flat" }, { "mem", "16M,max=64M" }, { "cpus", "2" }, { "rng", "true" }, { "console", "virtio" },
 		{ "balloon", "true" }, { "pvpanic", "true" }, { "watchdog", "reset" },
 	};
 	struct config *config;
@@ -303,6 +306,88 @@ START_TEST(damaged_state_is_refused_or_harmless)
 }
 END_TEST
 
+/* ---- RAM that grows ---- */
+
+START_TEST(room_for_ram_lies_before_the_window_for_pci)
+{
+	const struct platform_layout *layout = arch_platform(state_vm);
+	const struct ram_range *more = &state_vm->ram[state_vm->ram_count];
+
+	ck_assert_uint_eq(kvm_boot_ram(state_vm), MIB(16));
+	ck_assert_uint_eq(state_vm->ram[0].size, MIB(16));
+	ck_assert_uint_eq(more->base, GIB(4));
+	ck_assert_uint_eq(more->size, MIB(48));
+	ck_assert_uint_eq(more->offset, MIB(16));
+	ck_assert_uint_ge(layout->pci_mmio64_base, more->base + more->size);
+	ck_assert_uint_eq(ram_block_count(state_vm), 24);
+}
+END_TEST
+
+static bool is_written(unsigned long *pages, uint64_t offset)
+{
+	uint64_t page = offset / 4096;
+
+	return pages[page / 64] >> (page % 64) & 1;
+}
+
+/* With KVM's slots, and its record of what is written: a block that went takes its record along, and all of it counts. */
+START_TEST(blocks_come_and_go_in_kvm_while_writes_are_recorded)
+{
+	unsigned long *pages = calloc(dirty_words(state_vm), sizeof(*pages));
+	const gpa_t third = gpa(GIB(4) + MIB(4));
+
+	ck_assert_ptr_nonnull(pages);
+	ck_assert_int_eq(ram_blocks_plug(state_vm, 0, 24), 0);
+	ck_assert_int_eq(dirty_start(state_vm), 0);
+	ck_assert_int_eq(ram_blocks_unplug(state_vm, 2, 5), 0);
+	ck_assert_int_lt(memory_write(&state_vm->memory, third, "x", 1), 0);
+	ck_assert_int_eq(dirty_collect(state_vm, pages), 0);
+	memset(pages, 0, dirty_words(state_vm) * sizeof(*pages));
+	ck_assert_int_eq(ram_blocks_plug(state_vm, 2, 1), 0);
+	ck_assert_int_eq(memory_write(&state_vm->memory, third, "x", 1), 0);
+	ck_assert_int_eq(dirty_collect(state_vm, pages), 0);
+	ck_assert(is_written(pages, MIB(16) + MIB(4)));
+	ck_assert(!is_written(pages, MIB(16) + MIB(4) + 4096));
+	dirty_stop(state_vm);
+	ck_assert_uint_eq(atomic_load(&state_vm->ram_plugged), 20 * MIB(2));
+	free(pages);
+}
+END_TEST
+
+static int make(const char *mem)
+{
+	struct config *config = make_config("test-vm");
+	struct kvm *kvm;
+	int result;
+
+	ck_assert_int_eq(config_set(config, "mem", mem), 0);
+	ck_assert_int_eq(kvm_create(&kvm, config), 0);
+	result = kvm_make_ram(kvm);
+	if (!result) {
+		ck_assert_uint_le(ram_block_count(kvm), RAM_BLOCKS_MAX);
+		ck_assert_uint_gt(ram_block_count(kvm), RAM_BLOCKS_MAX / 4);
+		ck_assert_uint_eq(kvm_boot_ram(kvm), MIB(16));
+		kvm_free_ram(kvm);
+	}
+	kvm_free(kvm);
+	config_free(config);
+	return result;
+}
+
+START_TEST(sizes_to_grow_to_are_checked)
+{
+	static const char *const bad[] = { "16M,max=16M", "16M,max=15M", "15M,max=32M", "16M,max=33M", "16M,max=0", "16M,max=65T", "16M,max=16383P" };
+	static const char *const good[] = { "16M,max=2G", "16M,max=4G", "16M,max=1T", "16M,max=64T" };
+
+	log_set_sink(quiet);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ck_assert_msg(make(bad[i]) == -EUSAGE, "%s is taken", bad[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		ck_assert_msg(make(good[i]) == 0, "%s is refused", good[i]);
+	log_set_sink(NULL);
+}
+END_TEST
+
 static void add_tests(Suite *suite)
 {
 	TCase *lists = suite_case(suite, "lists", NULL, NULL);
@@ -315,5 +400,8 @@ static void add_tests(Suite *suite)
 	tcase_add_unchecked_fixture(state, make_files, remove_files);
 	tcase_add_test(state, each_device_saves_loads_and_saves_the_same);
 	tcase_add_test(state, damaged_state_is_refused_or_harmless);
+	tcase_add_test(state, room_for_ram_lies_before_the_window_for_pci);
+	tcase_add_test(state, blocks_come_and_go_in_kvm_while_writes_are_recorded);
+	tcase_add_test(lists, sizes_to_grow_to_are_checked);
 }
 SUITE_MAIN_KVM("vm", add_tests)
