@@ -51,7 +51,10 @@ $(call library,required, jansson, jansson.h, -ljansson, libjansson-dev,QMP and -
 # A few kilobytes of its archive.
 $(call library,optional, liburing,liburing.h,-luring,   liburing-dev,  disks with aio=io_uring, disk/uring.c)
 # Loaded when it is used as well, but in a static program, which has it linked in.
-$(call library,optional, libzstd, zstd.h,    -lzstd,    libzstd-dev,   images compressed by zstd, disk/compression-zstd.c)
+$(call library,optional, libzstd, zstd.h,    -lzstd,    libzstd-dev,   images and kernels compressed by zstd, disk/compression-zstd.c \
+		core/unpack-zstd.c)
+$(call library,optional, liblzma, lzma.h,    -llzma,    liblzma-dev,   kernels compressed by xz, core/unpack-xz.c)
+$(call library,optional, liblz4,  lz4.h,     -llz4,     liblz4-dev,    kernels compressed by lz4, core/unpack-lz4.c)
 # Loaded when it is used (net/user-library.c): only its header is needed, and a static program can't.
 ifeq ($(STATIC),)
 $(call library,optional, libslirp,slirp/libslirp.h,,  libslirp-dev,  user mode networks, net/user.c net/user-options.c \

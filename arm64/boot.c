@@ -50,7 +50,7 @@ static int place(const struct kvm *kvm, const struct boot *boot, struct arm64_bo
 {
 	uint64_t window = arm->image.kind == IMAGE_ZIMAGE ? WINDOW_AARCH32 : WINDOW_ARM64;
 	uint64_t base = kvm->ram[0].base, end = base + MIN(kvm->ram[0].size, window);
-	uint64_t need = MAX(arm->image.size, arm->image.gzip ? 0 : arm->image.length);
+	uint64_t need = MAX(arm->image.size, arm->image.packed ? 0 : arm->image.length);
 
 	if (end - base < FDT_SIZE_MAX + KERNEL_ALIGN)
 		return log_error(EINVAL, "option --mem: %llu KiB is too little for any kernel",
@@ -233,7 +233,7 @@ static int arm64_boot_load(struct kvm *kvm, struct boot *boot)
 
 static const struct boot_protocol image_protocol = {
 	.name = "image",
-	.kind = "arm64 Image (raw, gzip or EFI zboot)",
+	.kind = "arm64 Image (raw, packed or EFI zboot)",
 	.priority = 2,
 	.probe = image_probe,
 	.init = arm64_boot_init,

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Kernel files of arm64: Image, raw, gzipped or wrapped as EFI zboot (drivers/firmware/efi/libstub/
+ * Kernel files of arm64: Image, raw, packed or wrapped as EFI zboot (drivers/firmware/efi/libstub/
  * zboot-header.S), and the 32-bit zImage. Everything in them is checked before it is used: a file may be
  * truncated, hostile, or change while it is read. Called by boot.c on the main thread.
  */
 #include "image.h"
 
 #include <string.h>
-#include <zlib.h>
 
 #include "kvm/log.h"
 
@@ -20,7 +19,6 @@
 #define BZIMAGE_MAGIC_AT	0x202
 
 #define HEAD_SIZE		1024
-#define CHUNK_SIZE		KIB(64)
 
 struct zboot_header {
 	le32 msdos_magic;
@@ -45,118 +43,51 @@ static uint64_t head_le64(const uint8_t *head, size_t at)
 	return head_le32(head, at) | (uint64_t)head_le32(head, at + 4) << 32;
 }
 
-/* ---- gzip ---- */
+/* ---- what is packed in it ---- */
 
-/* struct unpack - a gzip stream out of part of a file */
-struct unpack {
-	const struct boot_file *file;
-	uint64_t offset, left;		/* what is not read yet */
-	z_stream stream;
-	uint8_t *buffer;		/* CHUNK_SIZE of packed bytes */
-	bool done;
+struct peek {
+	uint8_t *head;
+	size_t length, have;
 };
 
-static int unpack_start(struct unpack *unpack, const struct boot_file *file,
-			const struct image *image)
+static int peek_take(void *taker, const uint8_t *data, size_t length)
 {
-	*unpack = (struct unpack){ .file = file, .offset = image->offset, .left = image->length };
-	unpack->buffer = malloc(CHUNK_SIZE);
-	/* 16: a gzip header, and nothing else */
-	if (!unpack->buffer || inflateInit2(&unpack->stream, 16 + MAX_WBITS) != Z_OK) {
-		free(unpack->buffer);
-		return log_errno(ENOMEM, "%s '%s': can't unpack it", file->what, file->path);
-	}
+	struct peek *peek = taker;
+	size_t n = MIN(length, peek->length - peek->have);
+
+	memcpy(peek->head + peek->have, data, n);
+	peek->have += n;
+	return peek->have == peek->length;
+}
+
+/* packed_peek() - the first unpacked bytes; 0 or negative errno (said) */
+static int packed_peek(const struct boot_file *file, const struct image *image, uint8_t *head, size_t length)
+{
+	struct peek peek = { .head = head, .length = length };
+	int result = unpack_run(image->packed, file, image->offset, image->length, peek_take, &peek);
+
+	if (result == 0)
+		return log_error(EINVAL, "%s '%s': not a kernel: only %zu bytes are packed in it", file->what, file->path, peek.have);
+	return MIN(result, 0);
+}
+
+struct load {
+	struct kvm *kvm;
+	const struct boot_file *file;
+	gpa_t to;
+	uint64_t room;
+};
+
+static int load_take(void *taker, const uint8_t *data, size_t length)
+{
+	struct load *load = taker;
+
+	if (length > load->room || memory_write(&load->kvm->memory, load->to, data, length) < 0)
+		return log_error(EFBIG, "%s '%s': more is packed in it than its header and the guest's RAM have room for",
+				 load->file->what, load->file->path);
+	load->to = gpa_add(load->to, length);
+	load->room -= length;
 	return 0;
-}
-
-static void unpack_end(struct unpack *unpack)
-{
-	inflateEnd(&unpack->stream);
-	free(unpack->buffer);
-}
-
-static int unpack_refill(struct unpack *unpack)
-{
-	size_t want = MIN(unpack->left, CHUNK_SIZE);
-	int error;
-
-	if (want == 0)
-		return log_error(EINVAL, "%s '%s': truncated: its gzip stream has no end",
-				 unpack->file->what, unpack->file->path);
-	error = boot_file_read(unpack->file, unpack->offset, unpack->buffer, want);
-	if (error < 0)
-		return error;
-	unpack->offset += want;
-	unpack->left -= want;
-	unpack->stream.next_in = unpack->buffer;
-	unpack->stream.avail_in = want;
-	return 0;
-}
-
-/* unpack_read() - up to @length unpacked bytes; how many, 0 at the end, or negative errno (said) */
-static ssize_t unpack_read(struct unpack *unpack, uint8_t *to, size_t length)
-{
-	z_stream *stream = &unpack->stream;
-
-	stream->next_out = to;
-	stream->avail_out = length;
-	while (stream->avail_out > 0 && !unpack->done) {
-		int result = stream->avail_in == 0 ? unpack_refill(unpack) : 0;
-
-		if (result < 0)
-			return result;
-		result = inflate(stream, Z_NO_FLUSH);
-		if (result == Z_STREAM_END)
-			unpack->done = true;
-		else if (result != Z_OK && result != Z_BUF_ERROR)
-			return log_error(EINVAL, "%s '%s': its gzip stream is damaged%s%s",
-					 unpack->file->what, unpack->file->path,
-					 stream->msg ? ": " : "", stream->msg ? stream->msg : "");
-	}
-	return (ssize_t)(length - stream->avail_out);
-}
-
-/* gzip_peek() - the first unpacked bytes; 0 or negative errno (said) */
-static int gzip_peek(const struct boot_file *file, const struct image *image, uint8_t *head,
-		     size_t length)
-{
-	struct unpack unpack;
-	ssize_t n;
-	int error = unpack_start(&unpack, file, image);
-
-	if (error < 0)
-		return error;
-	n = unpack_read(&unpack, head, length);
-	unpack_end(&unpack);
-	if (n < 0)
-		return (int)n;
-	if ((size_t)n < length)
-		return log_error(EINVAL, "%s '%s': not a kernel: only %zd bytes are packed in it",
-				 file->what, file->path, n);
-	return 0;
-}
-
-static int gzip_load(struct kvm *kvm, const struct boot_file *file, const struct image *image,
-		     gpa_t to, uint64_t room)
-{
-	_cleanup_free_ uint8_t *chunk = malloc(CHUNK_SIZE);
-	struct unpack unpack;
-	ssize_t n = 0;
-	int error = chunk ? unpack_start(&unpack, file, image) : log_errno(ENOMEM, "kernel");
-
-	if (error < 0)
-		return error;
-	while (error == 0 && (n = unpack_read(&unpack, chunk, CHUNK_SIZE)) > 0) {
-		if ((uint64_t)n > room || memory_write(&kvm->memory, to, chunk, n) < 0)
-			error = log_error(EFBIG,
-					  "%s '%s': more is packed in it than its header and the "
-					  "guest's RAM have room for",
-					  file->what, file->path);
-		to = gpa_add(to, n);
-		room -= MIN(room, (uint64_t)n);
-	}
-	unpack_end(&unpack);
-	return error < 0 ? error : (int)MIN(n, 0);
 }
 
 /* ---- what a file is ---- */
@@ -207,17 +138,16 @@ static int refuse_foreign(const struct boot_file *file, const uint8_t *head)
 	return 0;
 }
 
-static int identify_gzip(const struct boot_file *file, struct image *image)
+static int identify_packed(const struct boot_file *file, struct image *image)
 {
 	uint8_t header[IMAGE_HEADER_SIZE];
-	int error = gzip_peek(file, image, header, sizeof(header));
+	int error = packed_peek(file, image, header, sizeof(header));
 
 	if (error < 0)
 		return error;
 	if (!image_parse_header(header, image))
 		return log_error(EINVAL, "kernel '%s': what is packed in it is not an arm64 Image",
 				 file->path);
-	image->gzip = true;
 	return 1;
 }
 
@@ -234,13 +164,14 @@ static int identify_zboot(const struct boot_file *file, const uint8_t *head, str
 				 "%llu, it has %llu",
 				 file->path, (unsigned long long)(image->offset + image->length),
 				 (unsigned long long)file->size);
-	if (strncmp(header.compression, "gzip", sizeof(header.compression)) != 0)
+	image->packed = unpack_format(file, image->offset);
+	if (!image->packed)
 		return log_error(EINVAL,
-				 "kernel '%s': an EFI zboot image packed with '%.*s' (only gzip "
-				 "is unpacked here: boot arch/arm64/boot/Image)",
+				 "kernel '%s': an EFI zboot image packed with '%.*s', which is not unpacked here "
+				 "(boot arch/arm64/boot/Image)",
 				 file->path, (int)strnlen(header.compression, 8),
 				 header.compression);
-	return identify_gzip(file, image);
+	return identify_packed(file, image);
 }
 
 int image_identify(const struct boot_file *file, bool flat, struct image *image)
@@ -253,8 +184,9 @@ int image_identify(const struct boot_file *file, bool flat, struct image *image)
 	*image = (struct image){ .kind = IMAGE_FLAT, .length = file->size, .text_offset = IMAGE_FLAT_OFFSET };
 	if (flat)
 		return 1;
-	if (head[0] == 0x1f && head[1] == 0x8b)
-		return identify_gzip(file, image);
+	image->packed = unpack_format(file, 0);
+	if (image->packed)
+		return identify_packed(file, image);
 	if (head[0] == 'M' && head[1] == 'Z' && head_le32(head, 4) == ZBOOT_MAGIC)
 		return identify_zboot(file, head, image);
 	if (image_parse_header(head, image))
@@ -270,8 +202,10 @@ int image_identify(const struct boot_file *file, bool flat, struct image *image)
 int image_load(struct kvm *kvm, const struct boot_file *file, const struct image *image, gpa_t to,
 	       uint64_t room)
 {
-	if (image->gzip)
-		return gzip_load(kvm, file, image, to, room);
+	struct load load = { .kvm = kvm, .file = file, .to = to, .room = room };
+
+	if (image->packed)
+		return unpack_run(image->packed, file, image->offset, image->length, load_take, &load);
 	if (image->length > room)
 		return log_error(EFBIG,
 				 "%s '%s': its %llu bytes don't fit into the guest's RAM (give "

@@ -6,6 +6,7 @@
 #define ARM64_IMAGE_H
 
 #include "kvm/boot.h"
+#include "kvm/unpack.h"
 
 enum image_kind {
 	IMAGE_ARM64,	/* Documentation/arch/arm64/booting.rst */
@@ -15,7 +16,7 @@ enum image_kind {
 
 struct image {
 	enum image_kind kind;
-	bool gzip;
+	const struct unpack_format *packed;	/* NULL: it isn't */
 	uint64_t offset, length;	/* of the image, packed or not, in the file */
 	uint64_t text_offset;		/* from a 2 MiB boundary to where it is loaded */
 	uint64_t size;			/* to be kept free from there, 0: the header doesn't say */

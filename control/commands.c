@@ -93,6 +93,11 @@ static void find_threads(long *ids, unsigned int count)
 		closedir(tasks);
 }
 
+void cpu_qom_path(unsigned int index, char path[QOM_PATH_SIZE])
+{
+	snprintf(path, QOM_PATH_SIZE, "/machine/cpu[%u]", index);
+}
+
 static int query_cpus_fast(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
 	_cleanup_free_ long *ids = calloc(kvm->cpu_count + 1, sizeof(*ids));
@@ -104,9 +109,9 @@ static int query_cpus_fast(struct kvm *kvm, const json_t *arguments, json_t **re
 	find_threads(ids, kvm->cpu_count);
 	*result = json_array();
 	for (unsigned int i = 0; i < kvm->cpu_count; i++) {
-		char path[48];
+		char path[QOM_PATH_SIZE];
 
-		snprintf(path, sizeof(path), "/machine/cpu[%u]", i);
+		cpu_qom_path(i, path);
 		json_array_append_new(*result, json_pack("{s:i,s:s,s:I,s:s,s:{s:i,s:i,s:i}}",
 							 "cpu-index", (int)i, "qom-path", path,
 							 "thread-id", (json_int_t)ids[i], "target",

@@ -70,6 +70,10 @@ int __must_check qmp_arguments_check(const struct qmp_command *command, json_t *
 /** qmp_command_first() - all commands, sorted by name */
 const struct qmp_command *qmp_command_first(void);
 
+/** cpu_qom_path() - what clients call a vCPU */
+#define QOM_PATH_SIZE	48
+void cpu_qom_path(unsigned int index, char path[QOM_PATH_SIZE]);
+
 /** control_name() - the name that the socket has: kvm->name, or that with a number where it was taken */
 const char *control_name(struct kvm *kvm);
 

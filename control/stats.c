@@ -50,11 +50,11 @@ static json_t *stats_memory(struct kvm *kvm)
 	return memory;
 }
 
-static void add_number(const char *name, uint64_t value, void *sums)
+static void add_number(const struct kvm_stat *stat, void *sums)
 {
-	json_int_t before = json_integer_value(json_object_get(sums, name));
+	json_int_t before = json_integer_value(json_object_get(sums, stat->name));
 
-	json_object_set_new(sums, name, json_integer(before + (json_int_t)value));
+	json_object_set_new(sums, stat->name, json_integer(before + (json_int_t)stat->value));
 }
 
 /* What KVM has no numbers of is null. */

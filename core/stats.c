@@ -146,7 +146,7 @@ int kvm_stats_open(struct kvm *kvm)
 	return result;
 }
 
-int kvm_stats_each(struct kvm *kvm, int cpu, void (*each)(const char *name, uint64_t value, void *opaque), void *opaque)
+int kvm_stats_each(struct kvm *kvm, int cpu, void (*each)(const struct kvm_stat *stat, void *opaque), void *opaque)
 {
 	const struct stats *stats = kvm_get_state(kvm, stats_key);
 	_cleanup_free_ char *data = NULL;
@@ -162,12 +162,12 @@ int kvm_stats_each(struct kvm *kvm, int cpu, void (*each)(const char *name, uint
 	result = stats_file_read(file, data, file->data_size, file->header.data_offset);
 	for (uint32_t i = 0; i < file->header.num_desc && !result; i++) {
 		const struct kvm_stats_desc *description = stats_description(file, i);
-		uint64_t value;
+		struct kvm_stat stat = { .name = description->name, .flags = description->flags, .exponent = description->exponent };
 
 		if (!stats_is_plain(description))
 			continue;
-		memcpy(&value, data + description->offset, sizeof(value));
-		each(description->name, value, opaque);
+		memcpy(&stat.value, data + description->offset, sizeof(stat.value));
+		each(&stat, opaque);
 	}
 	return result;
 }

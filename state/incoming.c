@@ -102,13 +102,15 @@ static int incoming_restore(struct kvm *kvm)
 	struct incoming *incoming = kvm->incoming;
 	struct state_reader reader = { .data = incoming->receiver.state.data, .length = incoming->receiver.state.length };
 	int result = kvm_pause(kvm);
+	char ends[MIGRATE_ENDS];
 
+	migrate_ends(incoming->connection.fd, false, ends);
 	if (!result)
 		result = machine_load(kvm, &reader);
 	if (!result)
 		result = event_add(kvm->loop, &incoming->source, incoming->connection.fd, EPOLLIN, source_speaks);
 	if (!result)
-		result = migrate_say(&incoming->receiver.stream, MIGRATE_READY, NULL);
+		result = migrate_say(&incoming->receiver.stream, MIGRATE_READY, ends);
 	if (result) {
 		log_error(result, "migration: the machine can't be here");
 		return refused(incoming, result);

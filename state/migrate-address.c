@@ -184,7 +184,7 @@ static int link_made(struct migrate_connection *connection, const struct link *l
 	const char *rest;
 	int fd;
 
-	*connection = (struct migrate_connection){ .fd = -1, .direct = true };
+	*connection = (struct migrate_connection){ .fd = -1, .addressed = true };
 	if ((rest = behind(link->address, "unix:"))) {
 		fd = unix_link(link, rest);
 	} else if ((rest = behind(link->address, "tcp:"))) {
@@ -192,7 +192,7 @@ static int link_made(struct migrate_connection *connection, const struct link *l
 	} else {
 		rest = behind(link->address, "exec:");
 		fd = rest ? exec_link(connection, rest) : fd_link(link->address + 3);
-		connection->direct = false;
+		connection->addressed = false;
 		if (fd >= 0 && link->made)
 			link->made(link->opaque, fd);
 	}
@@ -215,7 +215,7 @@ int migrate_accept(struct migrate_connection *connection, const char *address)
 	const char *path = behind(address, "unix:");
 	int result = link_made(connection, &link), listener = connection->fd;
 
-	if (result || !connection->direct)
+	if (result || !connection->addressed)
 		return result;
 	log_info("migration: waiting at %s", address);
 	do {
@@ -231,6 +231,43 @@ int migrate_accept(struct migrate_connection *connection, const char *address)
 		unlink(path);
 	return result;
 }
+
+/* ---- what is at its ends ---- */
+
+static int end_name(int fd, bool far, char *text, size_t size)
+{
+	struct sockaddr_storage name;
+	struct ucred owner = { .pid = getpid() };
+	socklen_t length = sizeof(name), owner_length = sizeof(owner);
+	char host[64], port[8];
+	const char *number = host;
+
+	if ((far ? getpeername : getsockname)(fd, (struct sockaddr *)&name, &length))
+		return -errno;
+	if (name.ss_family == AF_UNIX) {
+		if (far && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &owner, &owner_length))
+			return -errno;
+		return snprintf(text, size, "%d", (int)owner.pid) < 0;
+	}
+	if (getnameinfo((struct sockaddr *)&name, length, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+		return -EAFNOSUPPORT;
+	/* one of IPv4 that a socket of IPv6 has taken; and an interface has a name on its own host only */
+	if (strncmp(host, "::ffff:", 7) == 0)
+		number += 7;
+	host[strcspn(host, "%")] = '\0';
+	return snprintf(text, size, "%s:%s", number, port) < 0;
+}
+
+void migrate_ends(int fd, bool far_first, char *text)
+{
+	char first[MIGRATE_ENDS / 2 - 1], second[MIGRATE_ENDS / 2 - 1];
+
+	*text = '\0';
+	if (!end_name(fd, far_first, first, sizeof(first)) && !end_name(fd, !far_first, second, sizeof(second)))
+		snprintf(text, MIGRATE_ENDS, "%s %s", first, second);
+}
+
+/* ---- its end ---- */
 
 /* Its connection is closed, which is what most commands end by. */
 static void child_end(pid_t child)

@@ -13,8 +13,10 @@
 struct migrate_connection {
 	int fd;
 	pid_t child;
-	bool direct;			/* its other end is the other side itself: when that ends, we hear of it */
+	bool addressed;			/* tcp: or unix: */
 };
+
+#define MIGRATE_ENDS	160
 
 /** migrate_address_check() - whether @address is of one of the forms; 0 or -EUSAGE (said) */
 int __must_check migrate_address_check(const char *address);
@@ -28,5 +30,14 @@ int __must_check migrate_connect(struct migrate_connection *connection, const ch
 /** migrate_accept() - waits for one that connects, as long as it takes; 0 or negative errno (said) */
 int __must_check migrate_accept(struct migrate_connection *connection, const char *address);
 void migrate_disconnect(struct migrate_connection *connection);
+
+/**
+ * migrate_ends() - the two ends of a connection, as numbers of processes or of ports
+ * @far_first: which of them comes first
+ * @text: of MIGRATE_ENDS bytes; empty if they can't be told
+ *
+ * Where both sides name the same ones nobody is in between: when one closes its socket, the other has had all that it sent.
+ */
+void migrate_ends(int fd, bool far_first, char *text);
 
 #endif

@@ -19,8 +19,6 @@
 #define LIMIT_NAP_NS		5000000
 #define SETTLED_PAGES		128	/* so few need no further round */
 #define ROUNDS_MAX		64	/* then what fits into the downtime is good enough, shrinking or not */
-#define THROTTLE_FIRST		20
-#define THROTTLE_STEP		15
 #define THROTTLE_MAX		99
 #define COMPRESSION_ZSTD	1	/* as qcow2 counts */
 
@@ -198,17 +196,20 @@ static void pages_first(struct migration *job)
 		pages_all(job, 0, kvm->ram_size);
 }
 
+/*
+ * The time that vCPUs may run is halved. A fixed step would cost a round each until it is felt at all: where CPUs are short
+ * vCPUs get a part of their time anyway, and what they sleep of the rest takes nothing from them.
+ */
 static void throttle_more(struct migration *job)
 {
 	unsigned int now = atomic_load(&job->counts.throttle);
 
 	if (atomic_load(&job->parameters.auto_converge))
-		atomic_store(&job->counts.throttle, now ? MIN(now + THROTTLE_STEP, (unsigned int)THROTTLE_MAX) : THROTTLE_FIRST);
+		atomic_store(&job->counts.throttle, MIN(now + (101 - now) / 2, (unsigned int)THROTTLE_MAX));
 }
 
 struct pace {
 	uint64_t bandwidth, before;	/* pages that the last round had */
-	unsigned int losing;		/* rounds in which the guest wrote nearly as much as was sent */
 };
 
 /* Whether what was written during the last round may be the last. */
@@ -222,7 +223,8 @@ static bool round_is_last(struct migration *job, struct pace *pace, uint64_t pag
 	atomic_store(&job->counts.bandwidth, speed);
 	atomic_store(&job->counts.dirty_pages, pages);
 	atomic_store(&job->counts.expected_downtime_ns, expected);
-	if (pages > pace->before / 2 && ++pace->losing > 1 && expected > atomic_load(&job->parameters.downtime_limit_ns))
+	/* the guest wrote nearly as much as was sent */
+	if (!shrinks && expected > atomic_load(&job->parameters.downtime_limit_ns))
 		throttle_more(job);
 	pace->before = pages;
 	return expected <= atomic_load(&job->parameters.downtime_limit_ns) && (!shrinks || pages <= SETTLED_PAGES || rounds > ROUNDS_MAX);
@@ -262,6 +264,15 @@ static void note_error(struct migration *job, const char *text, size_t length)
 	job->error[n] = '\0';
 }
 
+/* Whether the connection's ends are as the other side has them: then the other end is its own. */
+static void note_ends(struct migration *job, const char *text, size_t length)
+{
+	char ends[MIGRATE_ENDS];
+
+	migrate_ends(job->stream.fd, true, ends);
+	job->direct = *ends && length == strlen(ends) && memcmp(text, ends, length) == 0;
+}
+
 /* The frame that has to come now. */
 static int expect(struct migration *job, enum migrate_type type)
 {
@@ -277,6 +288,8 @@ static int expect(struct migration *job, enum migrate_type type)
 		note_error(job, (const char *)frame.payload, frame.length);
 		return -EREMOTEIO;
 	}
+	if (frame.type == MIGRATE_READY)
+		note_ends(job, (const char *)frame.payload, frame.length);
 	return frame.type == type ? 0 : -EPROTO;
 }
 
@@ -363,7 +376,7 @@ static int give_guest(struct migration *job)
 		result = expect(job, MIGRATE_RUNNING);
 	if (!result)
 		job->outcome = GUEST_IS_THERE;
-	else if (result == -EREMOTEIO || (job->connection.direct && (result == -EPIPE || result == -ECONNRESET)))
+	else if (result == -EREMOTEIO || (job->direct && (result == -EPIPE || result == -ECONNRESET)))
 		job->outcome = GUEST_IS_HERE;
 	return result;
 }

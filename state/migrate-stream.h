@@ -12,7 +12,8 @@
  *	ZEROES	of which some was sent before, and is zero
  *	STATE	pieces of the machine's state (kvm/state.h)
  *	END	how many frames of memory there were
- *							READY: the machine is there, with its disks
+ *							READY: the machine is there, with its disks; and
+ *							the connection's ends (migrate_ends())
  *	GO	it is yours: I won't run it any more
  *							RUNNING: it is about to run
  *							FAILED: instead of any of these, and why

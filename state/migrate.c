@@ -323,7 +323,7 @@ static void job_reset(struct migration *job, const char *address)
 	job->address = strdup(address);
 	job->error[0] = '\0';
 	job->frames = job->ended_ns = job->setup_ns = job->stopped_ns = job->downtime_ns = 0;
-	job->stopped = job->handed_over = job->undecided = false;
+	job->stopped = job->handed_over = job->undecided = job->direct = false;
 	job->result = job->stop_result = 0;
 	job->fd = -1;
 	atomic_store(&job->phase, PHASE_OPEN);

@@ -15,7 +15,8 @@
  * If the connection ends between GO and RUNNING, then either GO or RUNNING was lost. The destination holds the locks of the
  * disks as long as it lives: who gets them back knows that it is no more, and goes on with the guest. Without a lock that
  * would tell, the connection does: a socket that the other side itself has closed has delivered all that was sent before, so
- * that there was no RUNNING, and never will be. Where it doesn't (a network that is gone, a command in between) nobody can
+ * that there was no RUNNING, and never will be. That it is the other side's own, and not a tunnel's, is known by READY, which
+ * says what its ends are. Where it doesn't (a network that is gone, a tunnel, a command in between) nobody can
  * know, and the guest stays paused at the source until its user lets it go on, or quits it.
  */
 #ifndef STATE_MIGRATE_H
@@ -89,6 +90,7 @@ struct migration {
 	struct migrate_stream stream;
 	unsigned long *pages, *there;	/* a bit a page: to be sent; sent, and not as zeroes */
 	uint64_t frames, limit_from_ns, limit_sent;
+	bool direct;			/* nobody is between the two sides */
 };
 
 /** migration_of() - never NULL while a VM is there */

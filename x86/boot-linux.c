@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * bzImage by the 64-bit boot protocol: the default.
+ * bzImage by the 64-bit boot protocol: its own decompressor unpacks it.
  *
  * Documentation/arch/x86/boot.rst. The setup header is copied once, checked, then used; the protected-mode
  * part goes where the kernel prefers it, vCPU 0 begins 0x200 into it in long mode.
@@ -19,13 +19,6 @@
 #define MAGIC_OFFSET	0x202
 #define ENTRY_64	0x200
 #define SEED_BYTES	32
-
-struct linux_boot {
-	struct setup_header header;
-	uint64_t payload_offset, payload_size;
-	uint64_t load, init_size;
-	uint64_t initrd;
-};
 
 bool linux_is_bzimage(const struct boot *boot)
 {
@@ -82,7 +75,7 @@ int linux_check_command_line(const struct boot *boot, const struct setup_header 
 	return 0;
 }
 
-static int linux_probe(struct kvm *kvm, const struct boot *boot)
+int linux_probe(struct kvm *kvm, const struct boot *boot)
 {
 	struct setup_header header;
 	int result;
@@ -149,7 +142,7 @@ static int linux_check(struct kvm *kvm, struct boot *boot, struct linux_boot *li
 	return result;
 }
 
-static int linux_init(struct kvm *kvm, struct boot *boot)
+int linux_init(struct kvm *kvm, struct boot *boot)
 {
 	struct linux_boot *linux_boot = calloc(1, sizeof(*linux_boot));
 	int result;
@@ -165,7 +158,7 @@ static int linux_init(struct kvm *kvm, struct boot *boot)
 	return 0;
 }
 
-static void linux_exit(struct kvm *kvm, struct boot *boot)
+void linux_exit(struct kvm *kvm, struct boot *boot)
 {
 	(void)kvm;
 	free(boot->private);
@@ -227,7 +220,7 @@ int linux_load_zero_page(struct kvm *kvm, struct boot *boot, const struct setup_
 	return result ? log_errno(result, "boot: the zero page can't be written") : 0;
 }
 
-static int linux_load(struct kvm *kvm, struct boot *boot)
+int linux_load(struct kvm *kvm, struct boot *boot)
 {
 	const struct linux_boot *linux_boot = boot->private;
 	int result = linux_load_zero_page(kvm, boot, &linux_boot->header, linux_boot->initrd);

@@ -7,6 +7,20 @@
 
 #include "kvm/boot.h"
 
+/** struct linux_boot - a bzImage that is booted by a 64-bit entry, its kernel's decompressor's or its kernel's own */
+struct linux_boot {
+	struct setup_header header;
+	uint64_t payload_offset, payload_size;	/* of the protected-mode part, in the file */
+	uint64_t load, init_size;
+	uint64_t initrd;
+};
+
+/** linux_probe(), linux_init(), linux_exit(), linux_load() - of a struct boot_protocol: by the decompressor's entry */
+int linux_probe(struct kvm *kvm, const struct boot *boot);
+int linux_init(struct kvm *kvm, struct boot *boot);
+void linux_exit(struct kvm *kvm, struct boot *boot);
+int linux_load(struct kvm *kvm, struct boot *boot);
+
 /** linux_is_bzimage() - whether the kernel file has a setup header */
 bool linux_is_bzimage(const struct boot *boot);
 /** linux_read_header() - the setup header, as much as the file has of it; 0 or -ENOEXEC (said) */

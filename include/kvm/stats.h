@@ -20,12 +20,19 @@ int __must_check kvm_stats_open(struct kvm *kvm);
 /** KVM_STATS_VM - instead of a vCPU's number: what is counted for the VM as a whole */
 #define KVM_STATS_VM (-1)
 
+/** struct kvm_stat - one number: @flags as KVM has them, KVM_STATS_TYPE_* and KVM_STATS_UNIT_*; its unit is times 2 or 10 to @exponent */
+struct kvm_stat {
+	const char *name;
+	uint64_t value;
+	uint32_t flags;
+	int exponent;
+};
+
 /**
  * kvm_stats_each() - calls @each for each number that KVM has of vCPU @cpu: "exits", "halt_exits"; histograms are left out
  *
  * Needs kvm_stats_open(). Doesn't disturb the guest. 0, or a negative errno of the host. Main thread.
  */
-int __must_check kvm_stats_each(struct kvm *kvm, int cpu, void (*each)(const char *name, uint64_t value, void *opaque),
-				void *opaque);
+int __must_check kvm_stats_each(struct kvm *kvm, int cpu, void (*each)(const struct kvm_stat *stat, void *opaque), void *opaque);
 
 #endif

@@ -155,7 +155,42 @@ def disks(client, path):
     client.refuses("Parameter 'size' is missing", "block_resize", device="disk0")
 
 
+def statistics(client):
+    try:
+        schemas = client.call("query-stats-schemas")
+    except Refused as refused:
+        assert "KVM's statistics" in str(refused), refused
+        return
+    assert [schema["target"] for schema in schemas] == ["vm", "vcpu"], schemas
+    exits = next(stat for stat in schemas[1]["stats"] if stat["name"] == "exits")
+    assert exits["type"] == "cumulative" and exits["exponent"] == 0, exits
+    wish = {"target": "vcpu", "vcpus": ["/machine/cpu[1]"], "providers": [{"provider": "kvm", "names": ["exits"]}]}
+    [cpu] = client.call("query-stats", **wish)
+    assert cpu["qom-path"] == "/machine/cpu[1]" and [stat["name"] for stat in cpu["stats"]] == ["exits"], cpu
+    [vm] = client.call("query-stats", target="vm")
+    assert len(vm["stats"]) == len(schemas[0]["stats"]), vm
+    assert client.call("query-stats", target="vm", providers=[]) == []
+    client.refuses("does not accept value 'host'", "query-stats", target="host")
+
+
+def slots(client):
+    client.call("device_add", driver="virtio-rng-pci", id="rng")
+    client.call("device_del", id="rng", x_force=True)
+    assert client.event("DEVICE_DELETED") == {"device": "rng", "path": "/machine/peripheral/rng"}
+
+
+def migration(client):
+    client.call("migrate", uri="unix:/nowhere/there")
+    states = [client.event("MIGRATION")["status"]]
+    while states[-1] != "failed":
+        states.append(client.event("MIGRATION")["status"])
+    assert states[0] == "setup", states
+    assert client.call("query-status")["status"] == "running"
+
+
 def life(client, process):
+    client.call("system_powerdown")
+    client.event("POWERDOWN")
     client.call("stop")
     client.event("STOP")
     assert client.call("query-status")["status"] == "paused"
@@ -171,12 +206,15 @@ def life(client, process):
 
 def session():
     path = image("disk.raw")
-    process, client = start("-d", path + ",iops_rd=100")
+    process, client = start("-d", path + ",iops_rd=100", "--root-ports", "1")
     try:
         wait_running(client)
         beginning(client)
         introspection(client)
         disks(client, path)
+        statistics(client)
+        slots(client)
+        migration(client)
         life(client, process)
     finally:
         if process.poll() is None:

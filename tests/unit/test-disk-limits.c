@@ -253,7 +253,7 @@ static const struct { const char *arguments, *answer; } throttles[] = {
 	{ "'device': 'virtio-blk0', 'iops': 1", "return" }, { "'id': 'SERIAL', 'iops': 1, 'bps': 100, 'bps_max': 200", "return" },
 	{ "'device': 'disk0', 'iops': 1", "return" }, { "'iops': 1", "'device' is missing" },
 	{ "'device': 'virtio-blk1', 'iops': 1", "not found" }, { "'device': '', 'iops': 1", "not found" },
-	{ "'device': 'disk0', 'iops': -1", "'iops' has to be a number" }, { "'device': 'disk0', 'bps': '1M'", "'bps' has to be a number" },
+	{ "'device': 'disk0', 'iops': -1", "'iops' has to be a number" }, { "'device': 'disk0', 'bps': '1M'", "for 'bps', expected: integer" },
 	{ "'device': 'disk0', 'iops': 1, 'iops_max_length': 2", "iops_max_length is there without" },
 	{ "'device': 'disk0', 'group': 'x'", "group" },
 };

@@ -104,7 +104,7 @@ START_TEST(raw_image_is_known_with_its_offset_and_size)
 	ck_assert_int_eq(identify(), 1);
 
 	ck_assert_int_eq(image.kind, IMAGE_ARM64);
-	ck_assert(!image.gzip);
+	ck_assert(!image.packed);
 	ck_assert_uint_eq(image.text_offset, 0x10000);
 	ck_assert_uint_eq(image.size, 0x123000);
 	ck_assert_uint_eq(image.length, 4096);
@@ -133,7 +133,7 @@ START_TEST(gzipped_image_is_known_by_what_is_packed)
 
 	ck_assert_int_eq(identify(), 1);
 
-	ck_assert(image.gzip);
+	ck_assert(image.packed);
 	ck_assert_uint_eq(image.size, 0x200000);
 }
 END_TEST
@@ -197,7 +197,7 @@ START_TEST(zboot_payload_is_found_and_identified)
 
 	ck_assert_int_eq(identify(), 1);
 
-	ck_assert(image.gzip);
+	ck_assert(image.packed);
 	ck_assert_uint_eq(image.offset, 4096);
 	ck_assert_uint_eq(image.length, length);
 	ck_assert_uint_eq(image.size, 0x200000);
