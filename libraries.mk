@@ -63,7 +63,7 @@ $(call library,optional, libslirp,slirp/libslirp.h,,  libslirp-dev,  user mode n
 $(call library,optional, libnbd,  libnbd.h,  ,          libnbd-dev,    disks on NBD servers, disk/nbd.c disk/nbd-attempt.c \
 		disk/nbd-connection.c disk/nbd-library.c tests/unit/test-nbd.c tests/unit/test-nbd-reconnect.c)
 else
-LEFT_OUT_STATIC	:= core/library.c net/user.c net/user-options.c net/user-library.c tests/unit/test-net-user.c \
+LEFT_OUT_STATIC	:= core/library.c cmd/monitor-edit.c net/user.c net/user-options.c net/user-library.c tests/unit/test-net-user.c \
 		   disk/nbd.c disk/nbd-connection.c disk/nbd-library.c tests/unit/test-nbd.c
 endif
 ifeq ($(ARCH),arm64)

@@ -67,6 +67,10 @@ const char *qmp_type_json(const char *type);
 /** qmp_arguments_check() - whether @arguments (or NULL) are what @command takes; *@error is a new string */
 int __must_check qmp_arguments_check(const struct qmp_command *command, json_t *arguments, char **error);
 
+/** qmp_command_find() - or NULL; qmp_command_run() - checks the arguments first; as struct qmp_command's run() */
+const struct qmp_command *qmp_command_find(const char *name);
+int __must_check qmp_command_run(struct kvm *kvm, const struct qmp_command *command, json_t *arguments, json_t **result, char **error);
+
 /** qmp_command_first() - all commands, sorted by name */
 const struct qmp_command *qmp_command_first(void);
 

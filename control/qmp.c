@@ -183,7 +183,7 @@ static char *result_reply(json_t *id, json_t *result)
 
 /* ---- commands ---- */
 
-static const struct qmp_command *find_command(const char *name)
+const struct qmp_command *qmp_command_find(const char *name)
 {
 	const struct qmp_command *command = commands;
 
@@ -192,10 +192,17 @@ static const struct qmp_command *find_command(const char *name)
 	return command;
 }
 
+int qmp_command_run(struct kvm *kvm, const struct qmp_command *command, json_t *arguments, json_t **result, char **error)
+{
+	int r = qmp_arguments_check(command, arguments, error);
+
+	return r ? r : command->run(kvm, arguments, result, error);
+}
+
 static char *run_command(struct qmp_session *session, const char *name, json_t *arguments,
 			 json_t *id)
 {
-	const struct qmp_command *command = find_command(name);
+	const struct qmp_command *command = qmp_command_find(name);
 	_cleanup_free_ char *error = NULL;
 	json_t *result = NULL;
 	int r;
@@ -207,9 +214,7 @@ static char *run_command(struct qmp_session *session, const char *name, json_t *
 			return NULL;
 		return error_reply(id, "CommandNotFound", text);
 	}
-	r = qmp_arguments_check(command, arguments, &error);
-	if (r == 0)
-		r = command->run(session->kvm, arguments, &result, &error);
+	r = qmp_command_run(session->kvm, command, arguments, &result, &error);
 	if (r < 0) {
 		json_decref(result);
 		return generic_error(id, "%s", error ? error : strerror(-r));

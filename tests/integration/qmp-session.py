@@ -8,6 +8,8 @@ usage: qmp-session.py LKVM     exit 0: passed, 1: failed
 """
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import socket
@@ -50,8 +52,7 @@ class Client:
         name = "__qmp#%05d" % self.id
         message = {"execute": command, "id": name}
         if arguments:
-            message["arguments"] = {key.replace("_", "-") if command not in UNDERSCORES else key: value
-                                    for key, value in arguments.items()}
+            message["arguments"] = {key.replace("_", "-"): value for key, value in arguments.items()}
         self.socket.sendall(json.dumps(message).encode())
         while True:
             reply = self.message()
@@ -77,9 +78,6 @@ class Client:
             assert text in str(refused), refused
             return
         raise AssertionError("%s was not refused" % command)
-
-
-UNDERSCORES = {"human-monitor-command"}
 
 
 def start(*options):
@@ -188,6 +186,61 @@ def migration(client):
     assert client.call("query-status")["status"] == "running"
 
 
+def monitor(client):
+    def say(line):
+        return client.call("human-monitor-command", command_line=line)
+
+    assert "status: running" in say("info status"), say("info status")
+    assert say("  stop ") == "" and client.event("STOP") is None
+    assert say("c") == "" and client.event("RESUME") is None
+    assert "disk0" in say("info block") and "ram" in say("info mtree"), say("info mtree")
+    assert say("xp /4xb 0x10000").startswith("0000000000010000: 0xeb 0xfe"), say("xp /4xb 0x10000")
+    for line, text in {"nonsense": "unknown command: 'nonsense'", "stop it": "Error: stop takes no more than: nothing",
+                       "infostatus": "unknown command", "xp /5000xb 0": "Error: xp", "xp 0x123456789000": "Error: there is no memory",
+                       "device_del": "Error: Parameter 'id' is missing", "block_resize disk0 x": "Error: Invalid parameter type for 'size'",
+                       "set_link nothing off": "Error: there is no network device", "": ""}.items():
+        assert say(line).startswith(text), (line, say(line))
+    assert say("block_resize disk0 2") == ""
+    assert client.call("query-block")[0]["inserted"]["image"]["virtual-size"] == 2 << 20
+    assert say("device_add virtio-rng-pci,id=two,bus=root-port0") == "", say("info slots")
+    assert "two" in say("info slots")
+    say("device_del two")
+    names = [line.split()[0] for line in say("help").splitlines()]
+    assert "system_reset" in names and "c" not in names, names
+    run = subprocess.run([lkvm, "monitor", NAME, "info", "name"], stdout=subprocess.PIPE, text=True, check=True, timeout=20)
+    assert run.stdout == "name: %s\n" % NAME, run.stdout
+    run = subprocess.run([lkvm, "monitor", NAME], input="info name\nnonsense\n", stdout=subprocess.PIPE, text=True, check=False, timeout=20)
+    assert run.returncode == 1 and run.stdout.startswith("name: %s\nunknown" % NAME), run
+
+
+def has_library():
+    run = subprocess.run(["ldconfig", "-p"], stdout=subprocess.PIPE, text=True, check=False)
+    return "libedit.so.2" in run.stdout
+
+
+def prompt():
+    """As a person at a terminal: a word is completed by a tab, where there is libedit."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(lkvm, [lkvm, "monitor", NAME])
+    said = b""
+
+    def until(text):
+        nonlocal said
+        while text not in said:
+            assert select.select([terminal], [], [], 20)[0], said
+            said += os.read(terminal, 4096)
+        said = said[said.index(text) + len(text):]
+
+    until(b"(%s) " % NAME.encode())
+    os.write(terminal, b"info na\t\n" if has_library() else b"info name\n")
+    until(b"name: %s" % NAME.encode())
+    until(b"(%s) " % NAME.encode())
+    os.write(terminal, b"\x04")
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(terminal)
+
+
 def life(client, process):
     client.call("system_powerdown")
     client.event("POWERDOWN")
@@ -215,6 +268,8 @@ def session():
         statistics(client)
         slots(client)
         migration(client)
+        monitor(client)
+        prompt()
         life(client, process)
     finally:
         if process.poll() is None:
