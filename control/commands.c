@@ -151,15 +151,6 @@ static int query_target(struct kvm *kvm, const json_t *arguments, json_t **resul
 }
 SIMPLE_COMMAND(query_target, "query-target", "The guest's architecture", "any");
 
-static int query_memory_size(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
-{
-	(void)arguments;
-	(void)error;
-	*result = json_pack("{s:I}", "base-memory", (json_int_t)kvm->ram_size);
-	return *result ? 0 : -ENOMEM;
-}
-SIMPLE_COMMAND(query_memory_size, "query-memory-size-summary", "How much memory the guest was given", "any");
-
 /* QEMU says options by the groups that they have there; of ours there is one group a name, and no more to tell. */
 static int query_options(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {

@@ -26,20 +26,22 @@ static int query_memory_devices(struct kvm *kvm, const json_t *arguments, json_t
 }
 
 static struct qmp_command query_memory_devices_command = {
-	.name = "query-memory-devices", .help = "Memory that can grow and shrink", .run = query_memory_devices };
+	.name = "query-memory-devices", .help = "Memory that can grow and shrink", .returns = "[any]",
+	.run = query_memory_devices };
 QMP_COMMAND(query_memory_devices_command);
 
 static int query_memory_size_summary(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
 	(void)arguments;
 	(void)error;
-	*result = json_pack("{s:I,s:I}", "base-memory", (json_int_t)kvm_boot_ram(kvm), "plugged-memory",
-			    (json_int_t)atomic_load(&kvm->ram_plugged));
+	*result = json_pack("{s:I}", "base-memory", (json_int_t)kvm_boot_ram(kvm));
+	if (kvm->ram_more)
+		json_object_set_new(*result, "plugged-memory", json_integer((json_int_t)atomic_load(&kvm->ram_plugged)));
 	return *result ? 0 : -ENOMEM;
 }
 
 static struct qmp_command query_memory_size_summary_command = {
-	.name = "query-memory-size-summary", .help = "Memory that the guest began with, and what it has beside",
+	.name = "query-memory-size-summary", .help = "Memory that the guest began with, and what it has beside", .returns = "any",
 	.run = query_memory_size_summary };
 QMP_COMMAND(query_memory_size_summary_command);
 

@@ -206,6 +206,7 @@ int ram_blocks_load(struct kvm *kvm, struct state_reader *reader)
 {
 	const unsigned int count = ram_block_count(kvm);
 	block_bits bits = { 0 };
+	bool had_any = atomic_load(&kvm->ram_plugged);
 	size_t length;
 	int result;
 
@@ -217,5 +218,9 @@ int ram_blocks_load(struct kvm *kvm, struct state_reader *reader)
 	if (length != (count + 7) / 8 || (count % 8 && bits[count / 8] >> (count % 8)))
 		return log_error(EINVAL, "saved state: RAM grows by other blocks than this machine's %u", count);
 	result = blocks_change(kvm, bits);
-	return result ? log_errno(result, "saved state: memory can't be plugged") : 0;
+	if (result)
+		return log_errno(result, "saved state: memory can't be plugged");
+	if (had_any)
+		ram_blocks_sweep(kvm);
+	return 0;
 }

@@ -194,7 +194,23 @@ ended "stop of a watched VM" 0
 wait "$watch" || { echo "FAIL stat --watch ends with the VM: status $?: $(cat "$dir/watch")"; failed=1; }
 grep -q '/s$' "$dir/watch" || { echo "FAIL stat --watch says rates: $(cat "$dir/watch")"; failed=1; }
 
+start "$name" -m 16M,max=64M
+expect "memory that grows" 0 "$lkvm" memory "$name" 32
+contains "memory that grows" "has 16 MiB and is to have 32 MiB, of at most 64 MiB (it has no driver for that yet)"
+expect "memory that grows, as JSON" 0 "$lkvm" memory --json "$name"
+contains "memory that grows, as JSON" '"actual": 16777216, "target": 33554432, "max": 67108864, "block": 2097152, "driven": false}'
+expect "stat of memory that grows" 0 "$lkvm" stat --memory "$name"
+contains "stat of memory that grows" "to be had                                32.0M"
+expect "more memory than there can be" 1 "$lkvm" memory -n "$name" 65
+contains "more memory than there can be" "can have 16 MiB, and up to 48 more in steps of 2"
+expect "less memory than there was" 1 "$lkvm" memory "$name" 8
+expect "half a block of memory" 1 "$lkvm" memory "$name" 17
+expect "stop of memory that grows" 0 "$lkvm" stop --force "$name"
+ended "stop of memory that grows" 0
+
 start "$name"
+expect "memory that doesn't grow" 1 "$lkvm" memory "$name" 32
+contains "memory that doesn't grow" "max=SIZE"
 expect "no balloon" 1 "$lkvm" balloon "$name" 10
 contains "no balloon" "lkvm run --balloon"
 expect "pause" 0 "$lkvm" pause -a
