@@ -484,12 +484,16 @@ int run_machine(struct config *config, int operands, char **argv, char **words)
 static int run_run(struct config *config, int argc, char **argv)
 {
 	size_t operands = MIN(config_split(config), (size_t)argc);
+	int status;
 
 	set_loglevel(config);
 	if (config_flag(config, "list-init"))
 		return init_for_each(list_init, NULL);
 	if (arch_answers(config))
 		return 0;
+	status = run_daemonize(config);
+	if (status >= 0)
+		return status;
 	return run_machine(config, (int)operands, argv, config_split(config) == SIZE_MAX ? NULL : argv + operands);
 }
 

@@ -23,6 +23,11 @@ int run_judge(const struct kvm *kvm, int status);
 int run_judged(const struct config *config, int status);
 /** run_usage_status() - the status of a command line that can't be parsed */
 int run_usage_status(int argc, char **argv);
+/**
+ * run_daemonize() - with --daemonize: in the foreground the exit status, once the VM runs or has failed; -1: go on, in the
+ *		     background or without it. Before there are threads.
+ */
+int run_daemonize(struct config *config);
 struct fork_nursery;
 /** run_forks() - kvm->run_forks: what is left for the new process to do, which ends here */
 __attribute__((noreturn)) void run_forks(struct fork_nursery *nursery);

@@ -6,6 +6,7 @@
  * output buffer; one that doesn't read its replies is not read from, and one that lets events pile up is
  * dropped. This file is on the way to the first KVM_RUN: a dozen system calls, no JSON before a client comes.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -22,6 +23,7 @@
 #define OUTPUT_PAUSE		KIB(64) /* with more than this unread, no further command is taken */
 #define OUTPUT_MAX		MIB(4)
 #define NAME_TRIES		100
+#define LISTEN_FD		3	/* SD_LISTEN_FDS_START */
 
 struct control;
 
@@ -434,6 +436,34 @@ static int bind_some_name(struct control *control, int fd, const char *dir, int 
 	return r;
 }
 
+/*
+ * systemd's way to hand over a socket that listens (sd_listen_fds(3)): fd 3 is the control socket. Its name in the file
+ * system is systemd's, so control->path stays NULL. -1: there is none.
+ */
+static int inherited_socket(void)
+{
+	const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+	int domain = 0, listens = 0;
+	socklen_t size = sizeof(domain);
+
+	if (!pid || !count || strtol(pid, NULL, 10) != getpid() || strtol(count, NULL, 10) < 1)
+		return -1;
+	if (getsockopt(LISTEN_FD, SOL_SOCKET, SO_DOMAIN, &domain, &size) || domain != AF_UNIX ||
+	    getsockopt(LISTEN_FD, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) || !listens) {
+		log_warn("control socket: $LISTEN_FDS says that fd %d is one, but it is no Unix socket that listens", LISTEN_FD);
+		return -1;
+	}
+	if (fcntl(LISTEN_FD, F_SETFD, FD_CLOEXEC) < 0 || fcntl(LISTEN_FD, F_SETFL, O_NONBLOCK) < 0)
+		return -1;
+	return LISTEN_FD;
+}
+
+static int control_inherit(struct control *control, int fd)
+{
+	control->name = strdup(control->kvm->name);
+	return control->name ? event_add(control->kvm->loop, &control->source, fd, EPOLLIN, control_ready) : -ENOMEM;
+}
+
 static int control_listen(struct control *control, const char *dir)
 {
 	_cleanup_close_ int dir_fd = control_open_directory(dir);
@@ -486,9 +516,10 @@ const char *control_name(struct kvm *kvm)
 static int control_start(struct control *control)
 {
 	_cleanup_free_ char *dir = NULL;
-	int r = runtime_directory(&dir, true);
+	int inherited = control->kvm->origin ? -1 : inherited_socket();
+	int r = inherited < 0 ? runtime_directory(&dir, true) : control_inherit(control, inherited);
 
-	if (r == 0)
+	if (r == 0 && inherited < 0)
 		r = control_listen(control, dir);
 	if (r == -EADDRINUSE)
 		return log_error(EADDRINUSE,

@@ -21,6 +21,8 @@ install: $(PROGRAM) $(MAN_FOLDER)/made
 	install -D -m 644 $(MAN_PAGE) $(DESTDIR)$(PREFIX)/share/man/man1/lkvm.1
 	for page in $(MAN_FOLDER)/*.1; do [ ! -e "$$page" ] || install -m 644 "$$page" $(DESTDIR)$(PREFIX)/share/man/man1; done
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/lkvm/README.md
+	for unit in lkvm@.service lkvm@.socket; do install -d $(DESTDIR)$(PREFIX)/lib/systemd/system; \
+		sed 's|@BINDIR@|$(PREFIX)/bin|' scripts/$$unit.in > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit; done
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/lkvm/LICENSE
 
 # The archive is made by git from the commit, with the commit's time, so that two of it are the same.

@@ -138,7 +138,7 @@ def beginning(client):
     assert client.call("query-status") == {"status": "running", "running": True, "singlestep": False}
     cpus = client.call("query-cpus-fast")
     assert [cpu["cpu-index"] for cpu in cpus] == [0, 1] and all(cpu["thread-id"] > 0 for cpu in cpus), cpus
-    assert client.call("query-memory-size-summary") == {"base-memory": 16 << 20}
+    assert client.call("query-memory-size-summary")["base-memory"] == 16 << 20
     assert client.call("query-command-line-options", option="disk") == [{"option": "disk", "parameters": []}]
 
 
@@ -257,6 +257,63 @@ def life(client, process):
     assert process.wait(20) == 0
 
 
+def service():
+    """In the background, with its id in a file; and told to systemd, by its socket, which it is given too."""
+    pidfile, loop = os.path.join(work, "pid"), os.path.join(work, "loop")
+    background = [lkvm, "run", "--daemonize", "--boot", "flat", "-m", "16", "-c", "1", "--pidfile", pidfile, "--name", NAME]
+
+    def run(*options):
+        return subprocess.run([*background, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, check=False, timeout=30)
+
+    failed = run("-k", os.path.join(work, "nothing"))
+    assert failed.returncode == 1 and "nothing" in failed.stderr, failed
+    failed = run("-k", loop, "--pidfile", os.path.join(work, "no", "pid"))
+    assert failed.returncode == 1 and "option --pidfile: '" in failed.stderr, failed
+    failed = run("-k", loop, "--", "true")
+    assert failed.returncode == 2 and "option --daemonize" in failed.stderr, failed
+    started = run("-k", loop)
+    assert started.returncode == 0, started
+    with open(pidfile, encoding="ascii") as file:
+        pid = int(file.read())
+    client = Client(os.path.join(work, "lkvm", NAME + ".sock"))
+    assert client.call("query-status")["status"] == "running"
+    assert client.call("x-lkvm-info")["pid"] == pid and os.getsid(pid) == pid
+    assert os.readlink("/proc/%d/fd/2" % pid) == "/dev/null"
+    client.call("quit")
+    for _ in range(200):
+        if not os.path.exists(pidfile):
+            break
+        time.sleep(0.05)
+    assert not os.path.exists(pidfile)
+
+
+def systemd():
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told.bind(os.path.join(work, "notify"))
+    told.settimeout(20)
+    listens = socket.socket(socket.AF_UNIX)
+    listens.bind(os.path.join(work, "activated"))
+    listens.listen()
+    script = 'exec 3<&%d; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"' % listens.fileno()
+    process = subprocess.Popen(["bash", "-c", script, "-", lkvm, "run", "--boot", "flat", "-k", os.path.join(work, "loop"), "-m", "16", "-c",
+                                "1", "--name", NAME], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[listens.fileno()],
+                               env={**os.environ, "NOTIFY_SOCKET": os.path.join(work, "notify")})
+    try:
+        # before it runs, as who starts it by this would be
+        client = Client(os.path.join(work, "activated"))
+        assert b"READY=1\n" in told.recv(4096)
+        assert client.call("query-name") == {"name": NAME} and client.call("query-status")["running"]
+        process.send_signal(signal.SIGTERM)
+        assert told.recv(4096) == b"STOPPING=1\n"
+        assert process.wait(20) == 128 + signal.SIGTERM
+        assert os.path.exists(os.path.join(work, "activated"))
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
 def session():
     path = image("disk.raw")
     process, client = start("-d", path + ",iops_rd=100", "--root-ports", "1")
@@ -278,7 +335,7 @@ def session():
 
 
 try:
-    for part in (session,):
+    for part in (session, service, systemd):
         part()
 except Exception as error:      # pylint: disable=broad-except
     print("FAIL qmp-session, %s: %s: %s" % (part.__name__, type(error).__name__, error))
