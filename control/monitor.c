@@ -62,6 +62,7 @@ static const struct monitor_command monitor_commands[] = {
 	{ .name = "quit", .command = "quit", .arguments = "" },
 	{ .name = "q", .command = "quit", .arguments = "" },
 	{ .name = "set_link", .command = "set_link", .arguments = "name up" },
+	{ .name = "snapshot_blkdev", .command = "blockdev-snapshot-sync", .arguments = "device snapshot-file format" },
 	{ .name = "stop", .command = "stop", .arguments = "" },
 	{ .name = "s", .command = "stop", .arguments = "" },
 	{ .name = "sysrq", .command = "x-lkvm-sysrq", .arguments = "key" },

@@ -79,6 +79,34 @@ static void blk_resized(struct disk_owner *owner)
 	virtio_config_changed(&blk->device);
 }
 
+struct replace_call {
+	struct blk *blk;
+	struct disk *disk;
+};
+
+static void replace_on_loop(void *opaque)
+{
+	const struct replace_call *call = opaque;
+
+	call->blk->disk = call->disk;
+}
+
+static int blk_replace(struct disk_owner *owner, struct disk *disk)
+{
+	struct blk *blk = container_of(owner, struct blk, owner);
+	struct replace_call call = { blk, disk };
+	struct disk *old = blk->disk;
+	int result = disk_attach(disk, blk->device.loop, blk_batch_done, blk);
+
+	if (result)
+		return result;
+	disk_set_owner(disk, owner);
+	event_loop_call(blk->device.loop, replace_on_loop, &call);
+	disk_set_owner(old, NULL);
+	disk_detach(old);
+	return 0;
+}
+
 /* ---- saved state ---- */
 
 static const struct state_field blk_fields[] = {
@@ -175,7 +203,7 @@ static int blk_prepare(struct kvm *kvm, size_t index, struct blk *blk)
 	blk->device.queue_count = options->queues ? options->queues : MIN(MAX(kvm->cpu_count, 1U), (unsigned int)VIRTIO_QUEUES_MAX);
 	blk_fill_config(blk, disk_info(blk->disk), options);
 	blk->owner = (struct disk_owner){ .kvm = kvm, .read_error = options->read_error, .write_error = options->write_error,
-					  .resized = blk_resized };
+					  .resized = blk_resized, .replace = blk_replace };
 	return iothread_loop(kvm, "disk", options->iothread, &blk->device.loop);
 }
 

@@ -179,6 +179,11 @@ struct disk_owner {
 	const struct disk_drive_ops *drive;	/* of a drive whose medium can be taken out; else NULL */
 	/** @resized: disk_info()'s size is another one now; on the disk's loop; may be NULL */
 	void (*resized)(struct disk_owner *owner);
+	/**
+	 * @replace: @disk, of the same size and properties, takes the other's place, which is detached; the device is quiesced
+	 * and nothing is kept; main thread; 0 or negative errno, and all is as it was; may be NULL
+	 */
+	int (*replace)(struct disk_owner *owner, struct disk *disk);
 };
 
 /** disk_set_owner() - of an attached disk that is idle; NULL before it is detached; main thread */

@@ -241,6 +241,36 @@ def prompt():
     os.close(terminal)
 
 
+def overlay(client, path):
+    """The disk goes on in another image, twice; a refusal leaves it where it is."""
+    def where():
+        node = client.call("query-block")[0]["inserted"]
+        return node["file"], node["drv"], node.get("backing_file"), node["backing_file_depth"]
+
+    first, second = os.path.join(work, "first.qcow2"), os.path.join(work, "second.qcow2")
+    before = os.stat(path).st_mtime_ns
+    client.refuses("absolute path", "blockdev-snapshot-sync", device="disk0", snapshot_file="first.qcow2")
+    client.refuses("no disk 'disk7'", "blockdev-snapshot-sync", device="disk7", snapshot_file=first)
+    client.refuses("", "blockdev-snapshot-sync", device="disk0", snapshot_file=path)
+    client.refuses("", "blockdev-snapshot-sync", device="disk0", snapshot_file=first, mode="existing")
+    client.refuses("", "blockdev-snapshot-sync", device="disk0", snapshot_file=work + "/no/first.qcow2")
+    assert where() == (path, "raw", None, 0), where()
+    client.call("blockdev-snapshot-sync", device="virtio-blk0", snapshot_file=first, format="qcow2")
+    assert where() == (first, "qcow2", path, 1), where()
+    client.call("stop")
+    client.call("blockdev-snapshot-sync", node_name="disk0", snapshot_file=second)
+    assert client.call("query-status")["status"] == "paused"
+    client.call("cont")
+    assert where() == (second, "qcow2", first, 2), where()
+    assert client.call("query-block")[0]["inserted"]["iops_rd"] == 100
+    assert os.stat(path).st_mtime_ns == before
+    # what lies behind is in use for reading, and the front one for writing
+    busy = subprocess.run([lkvm, "run", "--boot", "flat", "-k", os.path.join(work, "loop"), "-m", "16", "-d", first], check=False,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20)
+    assert busy.returncode == 1 and "in use" in busy.stdout, busy
+    client.call("system_reset")
+
+
 def life(client, process):
     client.call("system_powerdown")
     client.event("POWERDOWN")
@@ -326,6 +356,7 @@ def session():
         slots(client)
         migration(client)
         monitor(client)
+        overlay(client, path)
         prompt()
         life(client, process)
     finally:
