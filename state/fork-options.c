@@ -15,7 +15,7 @@
 
 /* They belong to the one run, not to the machine. */
 static const char *const of_the_run[] = {
-	"name", "restore", "prefault", "trace-init", "list-init", "gdb", "gdb-wait", "daemonize", "pidfile", "ready-fd", "tty", "bisect", "config", "profile", "print-config",
+	"name", "restore", "prefault", "trace-init", "list-init", "gdb", "gdb-wait", "daemonize", "pidfile", "ready-fd", "metrics", "tty", "bisect", "config", "profile", "print-config",
 	NULL,
 };
 

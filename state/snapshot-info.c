@@ -23,7 +23,7 @@
 /* They belong to the one run, not to the machine. */
 static const char *const of_the_run[] = {
 	"name", "restore", "prefault", "loglevel", "debug", "debug-ioport", "debug-mmio", "debug-iodelay", "trace-init", "list-init",
-	"dev", "gdb", "tty", "incoming", "daemonize", "pidfile", "ready-fd", NULL
+	"dev", "gdb", "tty", "incoming", "daemonize", "pidfile", "ready-fd", "metrics", NULL
 };
 /* They belong to the machine, and may be given anew: the same devices with something else behind them. */
 static const char *const may_differ[] = { "network", "disk", "kernel", "initrd", "on-reboot", NULL };

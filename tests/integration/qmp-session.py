@@ -9,6 +9,7 @@ usage: qmp-session.py LKVM     exit 0: passed, 1: failed
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -271,6 +272,44 @@ def overlay(client, path):
     client.call("system_reset")
 
 
+def get(request):
+    answer = b""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(os.path.join(work, "metrics"))
+        connection.sendall(request)
+        while True:
+            part = connection.recv(65536)
+            answer += part
+            if not part:
+                return answer.decode()
+
+
+def metrics():
+    """As Prometheus reads them: each sample is a name, perhaps labels, and a number."""
+    idle = []
+    for _ in range(8):
+        idle.append(socket.socket(socket.AF_UNIX))
+        idle[-1].connect(os.path.join(work, "metrics"))
+        idle[-1].sendall(b"GET")
+    head, body = get(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").split("\r\n\r\n")
+    assert head.startswith("HTTP/1.0 200 OK\r\n") and "text/plain; version=0.0.4" in head, head
+    samples = {}
+    for line in body.splitlines():
+        assert re.fullmatch(r'# TYPE lkvm_\w+ (gauge|counter)|lkvm_\w+(\{\w+="[^"]*"\})? -?[0-9.e+-]+', line), line
+        if line[0] != "#":
+            name, value = line.rsplit(" ", 1)
+            assert name not in samples, name
+            samples[name] = float(value)
+    assert samples['lkvm_running{name="%s"}' % NAME] == 1 and samples["lkvm_memory_bytes"] == 16 << 20, samples
+    assert samples['lkvm_device_requests_total{device="virtio-blk0"}'] == 0, samples
+    assert "lkvm_vcpu_exits_total{vcpu=\"1\"}" in samples, samples
+    assert get(b"POST / HTTP/1.0\r\n\r\n").startswith("HTTP/1.0 405 ")
+    assert get(b"x" * 4095) == ""
+    for connection in idle:
+        connection.close()
+
+
 def life(client, process):
     client.call("system_powerdown")
     client.event("POWERDOWN")
@@ -346,7 +385,7 @@ def systemd():
 
 def session():
     path = image("disk.raw")
-    process, client = start("-d", path + ",iops_rd=100", "--root-ports", "1")
+    process, client = start("-d", path + ",iops_rd=100", "--root-ports", "1", "--metrics", "unix:" + os.path.join(work, "metrics"))
     try:
         wait_running(client)
         beginning(client)
@@ -355,6 +394,7 @@ def session():
         statistics(client)
         slots(client)
         migration(client)
+        metrics()
         monitor(client)
         overlay(client, path)
         prompt()
