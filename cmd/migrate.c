@@ -22,6 +22,10 @@ static const struct option_def migrate_options[] = {
 	{ .name = "slow-down", .type = OPTION_FLAG, .fallback = "true",
 	  .help = "Slow vCPUs down that write faster than can be sent, which is the default (--no-slow-down: don't)" },
 	{ .name = "compress", .type = OPTION_FLAG, .help = "Send memory compressed by zstd" },
+	{ .name = "postcopy", .type = OPTION_UINT, .argument = "ROUNDS", .max = UINT32_MAX,
+	  .help = "Let the guest go over after so many rounds, and its memory behind it (0: when --switch says so)" },
+	{ .name = "switch", .type = OPTION_FLAG, .help = "The guest of a migration that was begun with --postcopy goes over now" },
+	{ .name = "recover", .type = OPTION_FLAG, .help = "Connect again, where post-copy has lost its connection" },
 	{ .name = "detach", .type = OPTION_FLAG, .help = "Don't wait for it; the VM stays, paused, when its guest has gone" },
 	{ .name = "status", .type = OPTION_FLAG, .help = "Say how far it is" },
 	{ .name = "cancel", .type = OPTION_FLAG, .help = "The guest stays where it is after all" },
@@ -73,7 +77,7 @@ static void print_progress(const json_t *reply)
 
 static bool is_over(const char *status)
 {
-	return strcmp(status, "completed") == 0 || strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0 ||
+	return strcmp(status, "completed") == 0 || strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0 || strcmp(status, "postcopy-paused") == 0 ||
 	       strcmp(status, "none") == 0;
 }
 
@@ -111,8 +115,10 @@ static char *absolute(const char *address)
 
 static json_t *parameters_of(const struct config *config)
 {
-	json_t *parameters = json_pack("{s:b,s:b,s:I}", "x-compress", config_flag(config, "compress"), "x-auto-converge",
-				       config_flag(config, "slow-down"), "max-bandwidth", (json_int_t)config_uint(config, "bandwidth"));
+	json_t *parameters = json_pack("{s:b,s:b,s:I,s:b,s:I}", "x-compress", config_flag(config, "compress"), "x-auto-converge",
+				       config_flag(config, "slow-down"), "max-bandwidth", (json_int_t)config_uint(config, "bandwidth"),
+				       "x-postcopy", config_given(config, "postcopy"), "x-postcopy-after",
+				       (json_int_t)config_uint(config, "postcopy"));
 
 	if (config_given(config, "downtime"))
 		json_object_set_new(parameters, "downtime-limit", json_integer((json_int_t)config_uint(config, "downtime")));
@@ -139,7 +145,10 @@ static int finish(const struct config *config, struct qmp_client *client, const 
 		printf("Guest %s moved to %s: %.1f MiB in %.0f ms, of which it stood still for %.1f ms\n", name, address,
 		       number(json_object_get(reply, "ram"), "transferred") / (double)MIB(1), number(reply, "total-time"),
 		       number(reply, "x-downtime-us") / 1e3);
-	if (!gone)
+	if (strcmp(status_of(reply), "postcopy-paused") == 0)
+		r = log_error(EIO, "%s: the guest runs at %s and needs the memory that is still here: the connection is lost, %s (lkvm migrate "
+			      "--recover %s ADDRESS)", name, address, error ? error : "", name);
+	else if (!gone)
 		r = log_error(EIO, "%s: the migration has %s%s%s (lkvm list shows whether the guest runs here)", name,
 			      error ? "failed" : "been cancelled", error ? ": " : "", error ? error : "");
 	json_decref(reply);
@@ -163,15 +172,16 @@ static int check_idle(struct qmp_client *client, const char *name)
 static int move(const struct config *config, struct qmp_client *client, const char *name, const char *address)
 {
 	_cleanup_free_ char *whole = absolute(address);
+	bool recover = config_flag(config, "recover");
 	int r;
 
 	if (!whole)
 		return log_errno(ENOMEM, "%s", address);
-	r = check_idle(client, name);
-	if (r == 0)
+	r = recover ? 0 : check_idle(client, name);
+	if (r == 0 && !recover)
 		r = control_call(client, "migrate-set-parameters", parameters_of(config), NULL);
 	if (r == 0)
-		r = control_call(client, "migrate", json_pack("{s:s}", "uri", whole), NULL);
+		r = control_call(client, "migrate", json_pack("{s:s,s:b}", "uri", whole, "resume", recover), NULL);
 	return r || config_flag(config, "detach") ? r : finish(config, client, name, address);
 }
 
@@ -192,12 +202,12 @@ static int say_status(const struct config *config, struct qmp_client *client)
 
 static int migrate_run(struct config *config, int argc, char **argv)
 {
-	bool status = config_flag(config, "status"), cancel = config_flag(config, "cancel");
+	bool status = config_flag(config, "status"), cancel = config_flag(config, "cancel"), go = config_flag(config, "switch");
 	struct qmp_client *client;
 	int r = 0;
 
-	if (argc != (status || cancel ? 1 : 2)) {
-		log_error(EUSAGE, status || cancel ? "which VM? (lkvm list shows them)" :
+	if (argc != (status || cancel || go ? 1 : 2)) {
+		log_error(EUSAGE, status || cancel || go ? "which VM? (lkvm list shows them)" :
 			  "which VM, and where to? (lkvm migrate NAME tcp:HOST:PORT|unix:PATH|exec:COMMAND|fd:N)");
 		return LKVM_STATUS_USAGE;
 	}
@@ -206,9 +216,11 @@ static int migrate_run(struct config *config, int argc, char **argv)
 		return LKVM_STATUS_ERROR;
 	if (cancel)
 		r = control_call(client, "migrate_cancel", NULL, NULL);
+	if (go && r == 0)
+		r = control_call(client, "migrate-start-postcopy", NULL, NULL);
 	if (status && r == 0)
 		r = say_status(config, client);
-	if (!cancel && !status)
+	if (!cancel && !status && !go)
 		r = move(config, client, argv[0], argv[1]);
 	control_disconnect(client);
 	return r < 0 ? LKVM_STATUS_ERROR : 0;
@@ -216,7 +228,7 @@ static int migrate_run(struct config *config, int argc, char **argv)
 
 static struct command migrate_command = {
 	.name = "migrate",
-	.operands = "NAME ADDRESS | --status NAME | --cancel NAME",
+	.operands = "NAME ADDRESS | --recover NAME ADDRESS | --status NAME | --switch NAME | --cancel NAME",
 	.help = "Move a VM to another process or host while it runs",
 	.options = migrate_options,
 	.option_count = ARRAY_SIZE(migrate_options),

@@ -18,6 +18,7 @@
 #include "state/machine.h"
 #include "state/migrate-address.h"
 #include "state/migrate-receive.h"
+#include "state/postcopy.h"
 #include "state/snapshot-info.h"
 
 #define GO_NS	30000000000u		/* the source says it at once */
@@ -29,13 +30,20 @@ struct incoming {
 	struct migrate_receiver receiver;
 	struct event_source source;
 	struct event_timer patience;
+	struct postcopy *postcopy;	/* reads the connection, and writes it, while it is there */
 };
+
+static int say(struct incoming *incoming, enum migrate_type type, const char *text)
+{
+	return incoming->postcopy ? postcopy_say(incoming->postcopy, type, text) :
+				    migrate_say(&incoming->receiver.stream, type, text);
+}
 
 /* The source's user shall read it too; it may have gone. */
 static int refused(struct incoming *incoming, int result)
 {
 	if (incoming->receiver.stream.fd >= 0 && result != -EPIPE)
-		(void)!migrate_say(&incoming->receiver.stream, MIGRATE_FAILED, strerrordesc_np(-result));
+		(void)!say(incoming, MIGRATE_FAILED, strerrordesc_np(-result));
 	return result;
 }
 
@@ -43,6 +51,8 @@ static int refused(struct incoming *incoming, int result)
 
 static void incoming_close(struct incoming *incoming)
 {
+	postcopy_stop(incoming->postcopy);
+	incoming->postcopy = NULL;
 	event_del(&incoming->source);
 	event_timer_cancel(&incoming->patience);
 	migrate_receive_exit(&incoming->receiver);
@@ -63,7 +73,9 @@ static void guest_is_here(struct incoming *incoming)
 
 	if (incoming->receiver.paused && kvm_user_pause(kvm))
 		log_debug("migration: the guest isn't paused");
-	incoming_close(incoming);
+	event_timer_cancel(&incoming->patience);
+	if (!incoming->postcopy)
+		incoming_close(incoming);
 	kvm->incoming = NULL;
 	kvm_resume(kvm);
 	log_info("migration: the guest runs here");
@@ -89,6 +101,37 @@ static void source_speaks(struct event_source *source, uint32_t events)
 		guest_is_here(incoming);
 }
 
+static bool postcopy_goes(void *opaque)
+{
+	struct incoming *incoming = opaque;
+	int result = say(incoming, MIGRATE_RUNNING, NULL);
+
+	if (result)
+		give_up(incoming, result);
+	else
+		guest_is_here(incoming);
+	return !result;
+}
+
+static void postcopy_done(void *opaque)
+{
+	struct incoming *incoming = opaque;
+
+	incoming->postcopy = NULL;
+	incoming_close(incoming);
+	log_info("migration: all of the guest's memory is here");
+}
+
+static void postcopy_ends(void *opaque)
+{
+	incoming_close(opaque);
+}
+
+static void postcopy_lost(void *opaque, int result)
+{
+	give_up(opaque, result);
+}
+
 static void patience_ends(struct event_timer *timer)
 {
 	give_up(container_of(timer, struct incoming, patience), -ETIMEDOUT);
@@ -107,16 +150,28 @@ static int incoming_restore(struct kvm *kvm)
 	migrate_ends(incoming->connection.fd, false, ends);
 	if (!result)
 		result = machine_load(kvm, &reader);
-	if (!result)
+	if (!result && incoming->postcopy)
+		postcopy_keep(incoming->postcopy);
+	else if (!result)
 		result = event_add(kvm->loop, &incoming->source, incoming->connection.fd, EPOLLIN, source_speaks);
 	if (!result)
-		result = migrate_say(&incoming->receiver.stream, MIGRATE_READY, ends);
+		result = say(incoming, MIGRATE_READY, ends);
 	if (result) {
 		log_error(result, "migration: the machine can't be here");
 		return refused(incoming, result);
 	}
 	event_timer_set(&incoming->patience, event_now_ns() + GO_NS);
 	return 0;
+}
+
+static int incoming_postcopy(struct incoming *incoming)
+{
+	const struct postcopy_owner owner = {
+		.go = postcopy_goes, .lost = postcopy_lost, .done = postcopy_done, .ends = postcopy_ends, .opaque = incoming, .address = incoming->address,
+		.connection = &incoming->connection, .receiver = &incoming->receiver,
+	};
+
+	return postcopy_start(&incoming->postcopy, incoming->kvm, &owner);
 }
 
 int incoming_attach(struct incoming *incoming, struct kvm *kvm)
@@ -131,10 +186,14 @@ int incoming_attach(struct incoming *incoming, struct kvm *kvm)
 	if (!result && (memory <= 0 || (uint64_t)memory != kvm->ram_size))
 		result = log_error(EINVAL, "migration: a machine of %lld bytes of memory, which would have %llu here", (long long)memory,
 				   (unsigned long long)kvm->ram_size);
+	if (!result && incoming->receiver.postcopy_page)
+		result = postcopy_check(kvm);
 	if (!result)
 		result = migrate_say(&incoming->receiver.stream, MIGRATE_ACCEPTED, NULL);
 	if (!result)
 		result = migrate_receive_machine(&incoming->receiver);
+	if (!result && incoming->receiver.postcopy)
+		result = incoming_postcopy(incoming);
 	if (result) {
 		kvm_free_ram(kvm);
 		return refused(incoming, result);
@@ -171,7 +230,7 @@ static int prepare(struct incoming *incoming, struct config *config)
 	int result = migrate_address_check(incoming->address);
 
 	if (!result)
-		result = migrate_accept(&incoming->connection, incoming->address);
+		result = migrate_accept(&incoming->connection, incoming->address, -1);
 	if (!result)
 		result = migrate_receive_init(&incoming->receiver, incoming->connection.fd);
 	if (!result)
@@ -205,6 +264,8 @@ void incoming_free(struct incoming *incoming)
 {
 	if (!incoming)
 		return;
+	postcopy_stop(incoming->postcopy);
+	incoming->postcopy = NULL;
 	/* what failed has said why, here */
 	if (incoming->receiver.stream.fd >= 0)
 		(void)!migrate_say(&incoming->receiver.stream, MIGRATE_FAILED, "the machine can't be made there (its own messages say why)");
@@ -220,6 +281,8 @@ static void incoming_exit(struct kvm *kvm)
 		return;
 	event_del(&kvm->incoming->source);
 	event_timer_cancel(&kvm->incoming->patience);
+	postcopy_stop(kvm->incoming->postcopy);
+	kvm->incoming->postcopy = NULL;
 }
 late_exit(incoming_exit);
 

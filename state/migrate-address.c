@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -209,7 +210,25 @@ int migrate_connect(struct migrate_connection *connection, const char *address, 
 	return link_made(connection, &link);
 }
 
-int migrate_accept(struct migrate_connection *connection, const char *address)
+/* Returns a socket or negative errno. */
+static int accept_one(int listener, int stop_fd)
+{
+	struct pollfd fds[] = { { .fd = listener, .events = POLLIN }, { .fd = stop_fd, .events = POLLIN } };
+	int fd = -1;
+
+	while (fd < 0) {
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+			return -errno;
+		if (fds[1].revents)
+			return -ECANCELED;
+		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (fd < 0 && errno != EINTR && errno != ECONNABORTED)
+			return -errno;
+	}
+	return fd;
+}
+
+int migrate_accept(struct migrate_connection *connection, const char *address, int stop_fd)
 {
 	const struct link link = { .address = address, .listens = true };
 	const char *path = behind(address, "unix:");
@@ -218,13 +237,11 @@ int migrate_accept(struct migrate_connection *connection, const char *address)
 	if (result || !connection->addressed)
 		return result;
 	log_info("migration: waiting at %s", address);
-	do {
-		connection->fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	} while (connection->fd < 0 && (errno == EINTR || errno == ECONNABORTED));
-	if (connection->fd < 0)
-		result = log_errno(errno, "migration: '%s'", address);
-	else
+	connection->fd = accept_one(listener, stop_fd);
+	if (connection->fd >= 0)
 		tune(connection->fd);
+	else
+		result = connection->fd == -ECANCELED ? -ECANCELED : log_errno(connection->fd, "migration: '%s'", address);
 	close(listener);
 	/* one is all that comes */
 	if (path)
@@ -236,7 +253,7 @@ int migrate_accept(struct migrate_connection *connection, const char *address)
 
 static int end_name(int fd, bool far, char *text, size_t size)
 {
-	struct sockaddr_storage name;
+	struct sockaddr_storage name = { .ss_family = AF_UNSPEC };
 	struct ucred owner = { .pid = getpid() };
 	socklen_t length = sizeof(name), owner_length = sizeof(owner);
 	char host[64], port[8];

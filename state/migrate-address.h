@@ -27,8 +27,12 @@ int __must_check migrate_address_check(const char *address);
  */
 int __must_check migrate_connect(struct migrate_connection *connection, const char *address, void (*made)(void *opaque, int fd),
 				 void *opaque);
-/** migrate_accept() - waits for one that connects, as long as it takes; 0 or negative errno (said) */
-int __must_check migrate_accept(struct migrate_connection *connection, const char *address);
+/**
+ * migrate_accept() - waits for one that connects, as long as it takes
+ * @stop_fd: it ends with -ECANCELED, unsaid, when that can be read; or -1
+ * 0 or negative errno (said).
+ */
+int __must_check migrate_accept(struct migrate_connection *connection, const char *address, int stop_fd);
 void migrate_disconnect(struct migrate_connection *connection);
 
 /**

@@ -10,10 +10,12 @@ static int migrate(struct kvm *kvm, const json_t *arguments, json_t **result, ch
 	const char *uri = json_string_value(json_object_get(arguments, "uri"));
 
 	(void)result;
+	if (json_is_true(json_object_get(arguments, "resume")))
+		return migration_resume(migration_of(kvm), uri ? uri : "", error);
 	return migration_begin(migration_of(kvm), uri ? uri : "", error);
 }
 
-static const char *const migrate_arguments[] = { "uri:str", "detach?:bool", NULL };
+static const char *const migrate_arguments[] = { "uri:str", "detach?:bool", "resume?:bool", NULL };
 static struct qmp_command migrate_command = {
 	.name = "migrate", .help = "Move the VM to another process, while its guest runs", .arguments = migrate_arguments, .run = migrate };
 QMP_COMMAND(migrate_command);
@@ -33,6 +35,17 @@ static struct qmp_command cancel_command = {
 	.name = "migrate_cancel", .help = "The guest stays here after all", .run = migrate_cancel };
 QMP_COMMAND(cancel_command);
 
+static int start_postcopy(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
+{
+	(void)arguments;
+	(void)result;
+	return migration_switch(migration_of(kvm)) ? qmp_fail(error, EINVAL, "No migration is under way that was begun with x-postcopy") : 0;
+}
+
+static struct qmp_command postcopy_command = {
+	.name = "migrate-start-postcopy", .help = "The guest goes over now, and its memory behind it", .run = start_postcopy };
+QMP_COMMAND(postcopy_command);
+
 /* ---- how far it is ---- */
 
 static json_int_t count(const _Atomic uint64_t *counter)
@@ -45,11 +58,11 @@ static json_t *describe_memory(struct migration *job)
 	struct migration_counts *counts = &job->counts;
 	json_int_t page = dirty_page_size(job->kvm);
 
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:I,s:I}", "transferred", count(&counts->sent), "remaining",
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:I,s:I,s:I}", "transferred", count(&counts->sent), "remaining",
 			 count(&counts->remaining), "total", (json_int_t)job->kvm->ram_size, "duplicate", count(&counts->zero), "normal",
 			 count(&counts->normal), "normal-bytes", count(&counts->normal) * page, "dirty-sync-count", count(&counts->rounds),
 			 "mbps", (double)count(&counts->bandwidth) * 8 / 1e6, "page-size", page, "x-dirty-pages",
-			 count(&counts->dirty_pages));
+			 count(&counts->dirty_pages), "postcopy-requests", count(&counts->wanted));
 }
 
 static int query_migrate(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
@@ -67,14 +80,14 @@ static int query_migrate(struct kvm *kvm, const json_t *arguments, json_t **resu
 	json_object_set_new(*result, "total-time", json_integer((json_int_t)((until - job->began_ns) / 1000000)));
 	json_object_set_new(*result, "setup-time", json_integer((json_int_t)(job->setup_ns / 1000000)));
 	json_object_set_new(*result, "expected-downtime", json_integer(count(&job->counts.expected_downtime_ns) / 1000000));
-	if (job->downtime_ns) {
-		json_object_set_new(*result, "downtime", json_integer((json_int_t)(job->downtime_ns / 1000000)));
-		json_object_set_new(*result, "x-downtime-us", json_integer((json_int_t)(job->downtime_ns / 1000)));
+	if (atomic_load(&job->counts.downtime_ns)) {
+		json_object_set_new(*result, "downtime", json_integer(count(&job->counts.downtime_ns) / 1000000));
+		json_object_set_new(*result, "x-downtime-us", json_integer(count(&job->counts.downtime_ns) / 1000));
 	}
 	json_object_set_new(*result, "ram", describe_memory(job));
 	if (atomic_load(&job->counts.throttle))
 		json_object_set_new(*result, "cpu-throttle-percentage", json_integer(atomic_load(&job->counts.throttle)));
-	if (status == MIGRATION_FAILED)
+	if (status == MIGRATION_FAILED || status == MIGRATION_POSTCOPY_PAUSED)
 		json_object_set_new(*result, "error-desc", json_string(job->error));
 	return 0;
 }
@@ -113,14 +126,17 @@ static int set_parameters(struct kvm *kvm, const json_t *arguments, json_t **res
 	(void)result;
 	if (take_number(arguments, "max-bandwidth", INT64_MAX, &parameters->max_bandwidth, 1) &&
 	    take_number(arguments, "downtime-limit", 2000000, &parameters->downtime_limit_ns, 1000000) &&
+	    take_number(arguments, "x-postcopy-after", UINT32_MAX, &parameters->postcopy_after, 1) &&
 	    take_flag(arguments, "x-auto-converge", &parameters->auto_converge) &&
+	    take_flag(arguments, "x-postcopy", &parameters->postcopy) &&
 	    take_flag(arguments, "x-compress", &parameters->compress))
 		return 0;
 	*error = strdup("'max-bandwidth' is a number of bytes a second (0: no limit), 'downtime-limit' one of ms up to 2000000, the others are flags");
 	return -EINVAL;
 }
 
-static const char *const parameters_arguments[] = { "max-bandwidth", "downtime-limit", "x-auto-converge", "x-compress", NULL };
+static const char *const parameters_arguments[] = { "max-bandwidth", "downtime-limit", "x-auto-converge", "x-compress",
+						"x-postcopy", "x-postcopy-after", NULL };
 static struct qmp_command parameters_command = {
 	.name = "migrate-set-parameters", .help = "How fast a VM may go to another process, and how long its guest may stand still",
 	.arguments = parameters_arguments, .run = set_parameters };
@@ -132,9 +148,10 @@ static int query_parameters(struct kvm *kvm, const json_t *arguments, json_t **r
 
 	(void)arguments;
 	(void)error;
-	*result = json_pack("{s:I,s:I,s:b,s:b}", "max-bandwidth", count(&parameters->max_bandwidth), "downtime-limit",
+	*result = json_pack("{s:I,s:I,s:b,s:b,s:b,s:I}", "max-bandwidth", count(&parameters->max_bandwidth), "downtime-limit",
 			    count(&parameters->downtime_limit_ns) / 1000000, "x-auto-converge", atomic_load(&parameters->auto_converge),
-			    "x-compress", atomic_load(&parameters->compress));
+			    "x-compress", atomic_load(&parameters->compress), "x-postcopy", atomic_load(&parameters->postcopy),
+			    "x-postcopy-after", count(&parameters->postcopy_after));
 	return *result ? 0 : -ENOMEM;
 }
 

@@ -36,6 +36,7 @@ void migrate_receive_exit(struct migrate_receiver *receiver)
 	json_decref(receiver->info);
 	free(receiver->info_text.data);
 	free(receiver->state.data);
+	free(receiver->missing);
 	*receiver = (struct migrate_receiver){ .stream.fd = -1 };
 }
 
@@ -64,8 +65,9 @@ static int blob_add(struct migrate_blob *blob, const struct migrate_frame *frame
 
 /* ---- what it is ---- */
 
-static int check_hello(const struct migrate_frame *frame)
+static int check_hello(struct migrate_receiver *receiver, const struct migrate_frame *frame)
 {
+	const uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
 	struct migrate_hello hello;
 
 	if (frame->type != MIGRATE_HELLO || frame->length != sizeof(hello))
@@ -76,6 +78,11 @@ static int check_hello(const struct migrate_frame *frame)
 	if (le32_get(hello.version) != MIGRATE_VERSION)
 		return log_error(ENOTSUP, "migration: of version %u, and this lkvm knows version %d", le32_get(hello.version),
 				 MIGRATE_VERSION);
+	receiver->again = frame->flags & MIGRATE_AGAIN;
+	receiver->postcopy_page = le32_get(hello.postcopy_page);
+	if (receiver->postcopy_page && receiver->postcopy_page != page)
+		return log_error(ENOTSUP, "migration: post-copy from a host with pages of %u bytes, and here they have %u",
+				 receiver->postcopy_page, page);
 	return 0;
 }
 
@@ -85,7 +92,7 @@ int migrate_receive_info(struct migrate_receiver *receiver)
 	struct migrate_frame frame;
 	int result = migrate_next(&receiver->stream, &frame, true);
 
-	result = result ? migrate_said(result) : check_hello(&frame);
+	result = result ? migrate_said(result) : check_hello(receiver, &frame);
 	while (!result && !text->whole) {
 		result = migrate_next(&receiver->stream, &frame, true);
 		if (result)
@@ -127,10 +134,31 @@ static int take_memory(struct migrate_receiver *receiver, const struct migrate_f
 	return 0;
 }
 
+/* In words of 64 pages, in any order. */
+static int take_missing(struct migrate_receiver *receiver, const struct migrate_frame *frame)
+{
+	const uint64_t words = migrate_missing_words(receiver->ram_size, MAX(receiver->postcopy_page, 1u));
+
+	if (!receiver->postcopy_page)
+		return refuse("memory is missing, without post-copy");
+	if (!receiver->missing)
+		receiver->missing = calloc((size_t)words, sizeof(uint64_t));
+	if (!receiver->missing)
+		return log_errno(ENOMEM, "migration");
+	if (frame->offset % sizeof(uint64_t) || frame->length % sizeof(uint64_t) ||
+	    !range_contains(0, words * sizeof(uint64_t), frame->offset, frame->length))
+		return refuse("memory is missing that the machine has not");
+	memcpy((char *)receiver->missing + frame->offset, frame->payload, frame->length);
+	return 0;
+}
+
 static int take_end(struct migrate_receiver *receiver, const struct migrate_frame *frame)
 {
 	if (!receiver->state.whole || frame->offset != receiver->frames)
 		return refuse("its end comes before all was there");
+	receiver->postcopy = frame->flags & MIGRATE_POSTCOPY;
+	if (receiver->postcopy != !!receiver->missing)
+		return refuse("what is missing isn't said");
 	receiver->paused = frame->flags & MIGRATE_PAUSED;
 	return 0;
 }
@@ -151,6 +179,9 @@ int migrate_receive_machine(struct migrate_receiver *receiver)
 			break;
 		case MIGRATE_STATE:
 			result = blob_add(&receiver->state, &frame, SNAPSHOT_STATE_MAX);
+			break;
+		case MIGRATE_MISSING:
+			result = take_missing(receiver, &frame);
 			break;
 		case MIGRATE_END:
 			result = take_end(receiver, &frame);

@@ -23,6 +23,10 @@ struct migrate_receiver {
 	uint64_t ram_size;
 	uint64_t frames;		/* of memory */
 	bool paused;			/* what its user wants of the machine */
+	bool again;			/* its guest is said to run here */
+	uint32_t postcopy_page;		/* the size of a page where there may be post-copy, else 0 */
+	bool postcopy;			/* there is: a bit a page of those that are still to come */
+	uint64_t *missing;
 };
 
 /** migrate_receive_init() - over a socket, which stays the caller's; 0 or -ENOMEM (said) */

@@ -152,7 +152,7 @@ static int send_round(struct migration *job)
 
 	job->limit_from_ns = event_now_ns();
 	job->limit_sent = job->stream.sent;
-	for (size_t word = 0; word < dirty_words(job->kvm) && !result; word++) {
+	for (size_t word = 0; word < dirty_words(job->kvm) && !result && !atomic_load(&job->switches); word++) {
 		left -= (unsigned int)__builtin_popcountl(job->pages[word]);
 		if (job->pages[word]) {
 			result = send_word(job, zstd, word, &run, max);
@@ -230,6 +230,15 @@ static bool round_is_last(struct migration *job, struct pace *pace, uint64_t pag
 	return expected <= atomic_load(&job->parameters.downtime_limit_ns) && (!shrinks || pages <= SETTLED_PAGES || rounds > ROUNDS_MAX);
 }
 
+/* What is left may come when the guest is there. */
+static bool is_time_to_switch(const struct migration *job)
+{
+	const uint64_t after = atomic_load(&job->parameters.postcopy_after);
+
+	return atomic_load(&job->parameters.postcopy) &&
+	       (atomic_load(&job->switches) || (after && atomic_load(&job->counts.rounds) >= after));
+}
+
 static int send_memory(struct migration *job)
 {
 	struct pace pace = { .bandwidth = FIRST_BANDWIDTH };
@@ -248,7 +257,10 @@ static int send_memory(struct migration *job)
 		atomic_fetch_add(&job->counts.rounds, 1);
 		if (!result)
 			result = dirty_collect(job->kvm, job->pages);
-	} while (!result && !round_is_last(job, &pace, pages_count(job)));
+		if (!result && round_is_last(job, &pace, pages_count(job)))
+			return 0;
+	} while (!result && !is_time_to_switch(job));
+	atomic_store(&job->switches, !result);
 	return result;
 }
 
@@ -281,7 +293,7 @@ static int expect(struct migration *job, enum migrate_type type)
 	int result;
 
 	(void)!setsockopt(job->stream.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	result = migrate_next(&job->stream, &frame, true);
+	result = job->postcopy ? postcopy_serve(job, &frame) : migrate_next(&job->stream, &frame, true);
 	if (result)
 		return result;
 	if (frame.type == MIGRATE_FAILED) {
@@ -316,15 +328,17 @@ static void connection_made(void *opaque, int fd)
 	pthread_mutex_unlock(&job->lock);
 }
 
-static int introduce(struct migration *job)
+int migration_introduce(struct migration *job)
 {
-	const struct migrate_hello hello = { .magic = "LKVMMIGR", .version = le32_of(MIGRATE_VERSION) };
+	const bool postcopy = atomic_load(&job->parameters.postcopy) || job->again;
+	const struct migrate_hello hello = { .magic = "LKVMMIGR", .version = le32_of(MIGRATE_VERSION),
+					     .postcopy_page = le32_of(postcopy ? dirty_page_size(job->kvm) : 0) };
 	int result = migrate_connect(&job->connection, job->address, connection_made, job);
 
 	if (!result)
 		result = migrate_stream_init(&job->stream, job->connection.fd);
 	if (!result)
-		result = migrate_put(&job->stream, MIGRATE_HELLO, 0, 0, &hello, sizeof(hello));
+		result = migrate_put(&job->stream, MIGRATE_HELLO, job->again ? MIGRATE_AGAIN : 0, 0, &hello, sizeof(hello));
 	if (!result)
 		result = migrate_put_all(&job->stream, MIGRATE_INFO, job->info, strlen(job->info));
 	if (!result)
@@ -350,12 +364,14 @@ static int send_rest(struct migration *job)
 	/* somebody writes to memory and doesn't say where */
 	if (map && atomic_load(&map->blind))
 		pages_all(job, 0, job->kvm->ram_size);
+	atomic_store(&job->counts.remaining, pages_count(job) * dirty_page_size(job->kvm));
 	if (!result)
-		result = send_round(job);
+		result = atomic_load(&job->switches) ? postcopy_announce(job) : send_round(job);
 	if (!result)
 		result = migrate_put_all(&job->stream, MIGRATE_STATE, job->state.data, job->state.length);
 	if (!result)
-		result = migrate_put(&job->stream, MIGRATE_END, job->user_paused ? MIGRATE_PAUSED : 0, job->frames, NULL, 0);
+		result = migrate_put(&job->stream, MIGRATE_END, (job->user_paused ? MIGRATE_PAUSED : 0) |
+				     (job->postcopy ? MIGRATE_POSTCOPY : 0), job->frames, NULL, 0);
 	if (!result)
 		result = migrate_flush(&job->stream);
 	return result ? result : expect(job, MIGRATE_READY);
@@ -374,6 +390,7 @@ static int give_guest(struct migration *job)
 	/* also if it could not be sent: what was sent before that tells */
 	if (!result)
 		result = expect(job, MIGRATE_RUNNING);
+	atomic_store(&job->counts.downtime_ns, event_now_ns() - job->stopped_ns);
 	if (!result)
 		job->outcome = GUEST_IS_THERE;
 	else if (result == -EREMOTEIO || (job->direct && (result == -EPIPE || result == -ECONNRESET)))
@@ -381,30 +398,42 @@ static int give_guest(struct migration *job)
 	return result;
 }
 
+/* The guest runs there. */
+static int send_behind(struct migration *job)
+{
+	atomic_store(&job->status, MIGRATION_POSTCOPY);
+	return expect(job, MIGRATE_HERE);
+}
+
 static int migrate(struct migration *job)
 {
-	int result = introduce(job);
+	int result = job->again ? postcopy_again(job) : migration_introduce(job);
 
 	if (result)
 		return result;
+	if (job->again)
+		return send_behind(job);
 	atomic_store(&job->status, MIGRATION_ACTIVE);
 	result = send_memory(job);
 	if (!result)
 		result = stop_guest(job);
 	if (!result)
 		result = send_rest(job);
-	return result ? result : give_guest(job);
+	if (!result)
+		result = give_guest(job);
+	return !result && job->postcopy ? send_behind(job) : result;
 }
 
 void *migration_thread(void *opaque)
 {
 	struct migration *job = opaque;
 
-	job->outcome = GUEST_IS_HERE;
+	job->outcome = job->again ? GUEST_IS_THERE : GUEST_IS_HERE;
 	job->result = migrate(job);
 	if (job->result && job->outcome == GUEST_IS_HERE)
 		hear_why(job);
 	connection_made(job, -1);
+	job->sent_before += job->stream.sent;
 	migrate_stream_exit(&job->stream);
 	migrate_disconnect(&job->connection);
 	event_work_post(&job->finished);

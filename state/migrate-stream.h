@@ -18,6 +18,17 @@
  *							RUNNING: it is about to run
  *							FAILED: instead of any of these, and why
  *
+ * With post-copy, which HELLO allows (postcopy.h):
+ *
+ *	MISSING	before STATE: pieces of a bitmap of
+ *		pages that are still to come
+ *	END	marked as such
+ *	PAGES, ZEROES from then on, READY or not		WANT: this page first
+ *							HERE: all are there, which is its end
+ *
+ * If the connection is lost behind RUNNING, the source comes again, with HELLO (marked) and the same INFO. The destination
+ * says ACCEPTED and sends its own MISSING, and it goes on.
+ *
  * All integers are little-endian, checksums CRC-32 as zlib's. A frame is looked at when all of it is there and its
  * checksums are right; what doesn't come in this order, or doesn't fit, ends the migration.
  */
@@ -34,28 +45,32 @@
 
 enum migrate_type {
 	MIGRATE_HELLO = 1, MIGRATE_INFO, MIGRATE_PAGES, MIGRATE_ZEROES, MIGRATE_STATE, MIGRATE_END, MIGRATE_GO,
-	MIGRATE_ACCEPTED, MIGRATE_READY, MIGRATE_RUNNING, MIGRATE_FAILED, MIGRATE_TYPES
+	MIGRATE_ACCEPTED, MIGRATE_READY, MIGRATE_RUNNING, MIGRATE_FAILED, MIGRATE_MISSING, MIGRATE_WANT, MIGRATE_HERE,
+	MIGRATE_TYPES
 };
 
 /* flags */
-#define MIGRATE_LAST		BIT(0)	/* INFO, STATE: the last piece */
+#define MIGRATE_LAST		BIT(0)	/* INFO, STATE, MISSING: the last piece */
 #define MIGRATE_PAUSED		BIT(1)	/* END: its user has paused the machine */
 #define MIGRATE_ZSTD		BIT(2)	/* PAGES: compressed */
-#define MIGRATE_FLAGS		(MIGRATE_LAST | MIGRATE_PAUSED | MIGRATE_ZSTD)
+#define MIGRATE_POSTCOPY	BIT(3)	/* END: memory comes when the guest runs */
+#define MIGRATE_AGAIN		BIT(4)	/* HELLO: of a guest that runs there */
+#define MIGRATE_FLAGS		(MIGRATE_LAST | MIGRATE_PAUSED | MIGRATE_ZSTD | MIGRATE_POSTCOPY | MIGRATE_AGAIN)
 
 struct migrate_header {
 	le32 magic;
 	le16 type, flags;
 	le32 length;			/* of the payload */
 	le32 room;			/* PAGES, ZEROES: bytes of memory; else as @length */
-	le64 offset;			/* PAGES, ZEROES: in RAM; INFO, STATE: in the whole; END: frames of memory */
+	le64 offset;			/* PAGES, ZEROES, WANT: in RAM; INFO, STATE, MISSING: in the whole; END: frames of memory */
 	le32 payload_crc, crc;		/* the second: of the header before it */
 };
 _Static_assert(sizeof(struct migrate_header) == 32, "as in the stream");
 
 struct migrate_hello {
 	char magic[8];
-	le32 version, reserved;
+	le32 version;
+	le32 postcopy_page;		/* bytes of a page, if there may be post-copy; else 0 */
 };
 _Static_assert(sizeof(struct migrate_hello) == 16, "as in the stream");
 
@@ -88,6 +103,12 @@ int __must_check migrate_put(struct migrate_stream *stream, enum migrate_type ty
 /** migrate_put_memory() - the same of PAGES and ZEROES: @room bytes of memory, which @payload may be compressed of */
 int __must_check migrate_put_memory(struct migrate_stream *stream, enum migrate_type type, unsigned int flags, uint64_t offset,
 				    uint32_t room, const void *payload, size_t length);
+/** migrate_missing_words() - of 64 pages each, in the bitmap of what is missing of so much memory */
+static inline uint64_t migrate_missing_words(uint64_t ram_size, uint32_t page)
+{
+	return ((ram_size + page - 1) / page + 63) / 64;
+}
+
 /** migrate_put_all() - @length bytes in pieces, the last one marked */
 int __must_check migrate_put_all(struct migrate_stream *stream, enum migrate_type type, const void *data, size_t length);
 /** migrate_flush() - sends what is in the buffer */

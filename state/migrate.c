@@ -15,6 +15,7 @@
 #include "kvm/snapshot.h"
 #include "kvm/thread.h"
 #include "state/machine.h"
+#include "state/postcopy.h"
 #include "state/snapshot-info.h"
 
 static const char migration_key[] = "migration";
@@ -35,7 +36,8 @@ const char *migration_status_name(enum migration_status status)
 	static const char *const names[] = {
 		[MIGRATION_NONE] = "none", [MIGRATION_SETUP] = "setup", [MIGRATION_ACTIVE] = "active", [MIGRATION_DEVICE] = "device",
 		[MIGRATION_COMPLETED] = "completed", [MIGRATION_FAILED] = "failed", [MIGRATION_CANCELLING] = "cancelling",
-		[MIGRATION_CANCELLED] = "cancelled",
+		[MIGRATION_CANCELLED] = "cancelled", [MIGRATION_POSTCOPY] = "postcopy-active",
+		[MIGRATION_POSTCOPY_PAUSED] = "postcopy-paused",
 	};
 
 	return names[status];
@@ -49,14 +51,15 @@ static void status_set(struct migration *job, enum migration_status status)
 
 static bool is_running(enum migration_status status)
 {
-	return status == MIGRATION_SETUP || status == MIGRATION_ACTIVE || status == MIGRATION_DEVICE || status == MIGRATION_CANCELLING;
+	return status == MIGRATION_SETUP || status == MIGRATION_ACTIVE || status == MIGRATION_DEVICE || status == MIGRATION_CANCELLING ||
+	       status == MIGRATION_POSTCOPY;
 }
 
 bool migration_is_active(const struct kvm *kvm)
 {
 	const struct migration *job = migration_of(kvm);
 
-	return job && (is_running(atomic_load(&job->status)) || job->stopped);
+	return postcopy_is_active(kvm) || (job && (is_running(atomic_load(&job->status)) || job->stopped));
 }
 
 /* ---- disks ---- */
@@ -157,7 +160,7 @@ static void guest_resume(struct migration *job)
 {
 	if (!job->stopped)
 		return;
-	job->downtime_ns = event_now_ns() - job->stopped_ns;
+	atomic_store(&job->counts.downtime_ns, event_now_ns() - job->stopped_ns);
 	memory_release(job);
 	job->stopped = job->undecided = false;
 	kvm_resume(job->kvm);
@@ -216,6 +219,9 @@ static void error_note(struct migration *job)
 	else
 		snprintf(text, sizeof(text), "%s", job->result == -EPIPE ? "The other side hung up" : strerrordesc_np(-job->result));
 	memcpy(job->error, text, sizeof(text));
+	if (job->outcome == GUEST_IS_THERE)
+		log_error(job->result, "migration to '%s': %s, and the guest there needs the memory that is here (lkvm migrate --recover %s)",
+			  job->address, text, job->kvm->name);
 	if (job->outcome == GUEST_IS_HERE)
 		log_error(job->result, "migration to '%s': %s; the guest goes on here", job->address, text);
 }
@@ -228,10 +234,12 @@ static void migration_finished(struct event_work *work)
 	pthread_join(job->thread, NULL);
 	job->ended_ns = event_now_ns();
 	event_timer_cancel(&job->throttle);
-	if (job->stopped)
-		job->downtime_ns = job->ended_ns - job->stopped_ns;
-	if (job->outcome != GUEST_IS_THERE && !cancelled)
+	if (job->result && !cancelled)
 		error_note(job);
+	if (job->outcome == GUEST_IS_THERE && job->result) {
+		status_set(job, MIGRATION_POSTCOPY_PAUSED);
+		return;
+	}
 	if (job->outcome == GUEST_IS_HERE)
 		guest_is_here(job);
 	else if (job->outcome == GUEST_IS_ANYWHERE)
@@ -322,8 +330,9 @@ static void job_reset(struct migration *job, const char *address)
 	memset(counts, 0, sizeof(*counts));
 	job->address = strdup(address);
 	job->error[0] = '\0';
-	job->frames = job->ended_ns = job->setup_ns = job->stopped_ns = job->downtime_ns = 0;
-	job->stopped = job->handed_over = job->undecided = job->direct = false;
+	job->frames = job->ended_ns = job->setup_ns = job->stopped_ns = job->cursor = job->sent_before = 0;
+	job->stopped = job->handed_over = job->undecided = job->direct = job->postcopy = job->again = false;
+	atomic_store(&job->switches, false);
 	job->result = job->stop_result = 0;
 	job->fd = -1;
 	atomic_store(&job->phase, PHASE_OPEN);
@@ -348,6 +357,8 @@ static int migration_possible(const struct migration *job, char **error)
 		return qmp_fail(error, EBUSY, "The guest isn't here yet");
 	if (job->stopped)
 		return qmp_fail(error, EBUSY, "The guest runs elsewhere by now, or may do so");
+	if (postcopy_is_active(kvm))
+		return qmp_fail(error, EBUSY, "Some of the guest's memory isn't here yet");
 	if (is_running(atomic_load(&job->status)))
 		return qmp_fail(error, EBUSY, "The VM is being migrated already");
 	if (snapshot_is_written(kvm))
@@ -386,6 +397,40 @@ int migration_begin(struct migration *job, const char *address, char **error)
 	status_set(job, MIGRATION_FAILED);
 	if (asprintf(error, "It can't be migrated: %s (the VM's own messages say more)", strerrordesc_np(-result)) < 0)
 		*error = NULL;
+	return result;
+}
+
+int migration_switch(struct migration *job)
+{
+	const enum migration_status status = atomic_load(&job->status);
+
+	if (!atomic_load(&job->parameters.postcopy) || (status != MIGRATION_SETUP && status != MIGRATION_ACTIVE))
+		return -EINVAL;
+	atomic_store(&job->switches, true);
+	return 0;
+}
+
+int migration_resume(struct migration *job, const char *address, char **error)
+{
+	char *copy;
+	int result;
+
+	if (atomic_load(&job->status) != MIGRATION_POSTCOPY_PAUSED)
+		return qmp_fail(error, EINVAL, "Post-copy hasn't lost its connection");
+	if (migrate_address_check(address))
+		return qmp_fail(error, EINVAL, "Parameter 'uri' has to be tcp:HOST:PORT, unix:PATH, exec:COMMAND or fd:N");
+	copy = strdup(address);
+	if (!copy)
+		return -ENOMEM;
+	free(job->address);
+	job->address = copy;
+	job->error[0] = '\0';
+	job->again = true;
+	job->cursor = 0;
+	status_set(job, MIGRATION_SETUP);
+	result = thread_start(&job->thread, migration_thread, job, "migration");
+	if (result)
+		status_set(job, MIGRATION_POSTCOPY_PAUSED);
 	return result;
 }
 
@@ -449,8 +494,10 @@ static void migration_exit(struct kvm *kvm)
 		pthread_join(job->thread, NULL);
 		if (job->outcome != GUEST_IS_THERE)
 			log_warn("migration: the VM has ended before it was elsewhere");
-		job_clean(job);
 	}
+	if (atomic_load(&job->status) == MIGRATION_POSTCOPY || atomic_load(&job->status) == MIGRATION_POSTCOPY_PAUSED)
+		log_warn("migration: the VM has ended with memory that its guest, elsewhere, has not");
+	job_clean(job);
 	event_timer_cancel(&job->throttle);
 	event_timer_cancel(&job->retry);
 	event_work_cancel(&job->stop);

@@ -34,7 +34,7 @@
 
 enum migration_status {
 	MIGRATION_NONE, MIGRATION_SETUP, MIGRATION_ACTIVE, MIGRATION_DEVICE, MIGRATION_COMPLETED, MIGRATION_FAILED,
-	MIGRATION_CANCELLING, MIGRATION_CANCELLED,
+	MIGRATION_CANCELLING, MIGRATION_CANCELLED, MIGRATION_POSTCOPY, MIGRATION_POSTCOPY_PAUSED,
 };
 
 /* Which way it goes can't be changed by both at a time. */
@@ -46,12 +46,13 @@ enum migration_outcome { GUEST_IS_HERE, GUEST_IS_THERE, GUEST_IS_ANYWHERE };
 /** struct migration_parameters - bytes a second, 0: as many as go; nanoseconds */
 struct migration_parameters {
 	_Atomic uint64_t max_bandwidth, downtime_limit_ns;
-	atomic_bool auto_converge, compress;
+	atomic_bool auto_converge, compress, postcopy;
+	_Atomic uint64_t postcopy_after;	/* rounds; 0: when somebody says so */
 };
 
 /** struct migration_counts - written by the thread, read by anyone */
 struct migration_counts {
-	_Atomic uint64_t sent, remaining, normal, zero, rounds, bandwidth, dirty_pages, expected_downtime_ns;
+	_Atomic uint64_t sent, remaining, normal, zero, rounds, bandwidth, dirty_pages, expected_downtime_ns, wanted, downtime_ns;
 	atomic_uint throttle;		/* percent of their time that vCPUs sleep */
 };
 
@@ -67,7 +68,7 @@ struct migration {
 	bool stopped, handed_over;	/* it holds a pause; and the disks are anybody's */
 	bool tells;			/* a disk's lock tells whether the other side lives */
 	bool undecided;			/* the guest may run elsewhere: its user has to say */
-	uint64_t discard_page, began_ns, ended_ns, setup_ns, stopped_ns, downtime_ns, retry_until_ns;
+	uint64_t discard_page, began_ns, ended_ns, setup_ns, stopped_ns, retry_until_ns;
 	struct event_work stop, finished;
 	struct event_timer throttle, retry;
 	pthread_t thread;
@@ -81,6 +82,7 @@ struct migration {
 	enum migration_outcome outcome;
 
 	/* both */
+	atomic_bool switches;		/* to post-copy, as soon as it can */
 	_Atomic enum migration_phase phase;
 	pthread_mutex_t lock;		/* guards the next: somebody may shut it down */
 	int fd;
@@ -90,6 +92,8 @@ struct migration {
 	struct migrate_stream stream;
 	unsigned long *pages, *there;	/* a bit a page: to be sent; sent, and not as zeroes */
 	uint64_t frames, limit_from_ns, limit_sent;
+	bool postcopy, again;		/* @pages are those that the other side is missing; the connection is not the first */
+	uint64_t cursor, sent_before;	/* a page; what went by earlier connections */
 	bool direct;			/* nobody is between the two sides */
 };
 
@@ -100,7 +104,21 @@ const char *migration_status_name(enum migration_status status);
 int __must_check migration_begin(struct migration *job, const char *address, char **error);
 int __must_check migration_cancel(struct migration *job);
 
+/** migration_switch() - to post-copy: -EINVAL: it isn't under way, or wasn't begun so */
+int __must_check migration_switch(struct migration *job);
+/** migration_resume() - connects again, where post-copy has lost its connection; as migration_begin() */
+int __must_check migration_resume(struct migration *job, const char *address, char **error);
+
 /** migration_thread() - sends it; migrate-send.c */
 void *migration_thread(void *opaque);
+/** migration_introduce() - connects, and says what machine it is */
+int __must_check migration_introduce(struct migration *job);
+
+/** postcopy_announce() - the pages that stand in the bitmap are missing over there; migrate-postcopy.c */
+int __must_check postcopy_announce(struct migration *job);
+/** postcopy_serve() - sends memory, what is asked for first, until a frame comes that is no WANT, or the time is over */
+int __must_check postcopy_serve(struct migration *job, struct migrate_frame *frame);
+/** postcopy_again() - connects again, and hears what is still missing */
+int __must_check postcopy_again(struct migration *job);
 
 #endif

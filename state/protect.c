@@ -139,9 +139,9 @@ static void *serve_faults(void *opaque)
 
 /* ---- life ---- */
 
-static int userfault_open(void)
+int userfault_open(uint64_t features)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM };
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
 	_cleanup_close_ int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	_cleanup_close_ int fd = device >= 0 ? ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK) :
 					       (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
@@ -203,7 +203,7 @@ int protect_start(struct protect **out, struct kvm *kvm, uint64_t block,
 	if (!result && !protect->states)
 		result = -ENOMEM;
 	if (!result)
-		result = protect->fd = userfault_open();
+		result = protect->fd = userfault_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
 	if (result >= 0)
 		result = protect->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (result >= 0)

@@ -22,6 +22,9 @@ struct protect;
 int __must_check protect_start(struct protect **protect, struct kvm *kvm, uint64_t block,
 			       int (*save)(void *opaque, uint64_t offset, size_t length), void *opaque);
 
+/** userfault_open() - one that doesn't block, and catches the kernel's faults too; -EOPNOTSUPP without a message if there is none */
+int __must_check userfault_open(uint64_t features);
+
 /** protect_save() - saves the block at @offset unless it was saved, and lets writes to it go on; any thread; no message */
 int __must_check protect_save(struct protect *protect, uint64_t offset);
 

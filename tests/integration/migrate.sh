@@ -210,13 +210,13 @@ ok guest_that_can_not_go_stays_and_a_paused_one_stays_paused
 
 # ---- the connection ends, or either side, in place of each message ----
 
-# by TYPE VICTIM [DISK]: from $here to another, through a proxy that cuts there, and kills VICTIM (none, here, there) before;
+# by TYPE VICTIM [OPTION...]: from $here to another, through a proxy that cuts there, and kills VICTIM (none, here, there) before;
 # which of the two has the guest afterwards is $here
 by()
 {
-	local type=$1 victim=$2 command what="the message $1, ${2/none/nobody} killed"
+	local type=$1 victim=$2 what="the message $1, ${2/none/nobody} killed"
 	there=x$((++crossings))
-	await "$there" "unix:$dir/behind" ${3:+-d "$3"}
+	await "$there" "unix:$dir/behind"
 	case $victim in
 	none) victim= ;;
 	here) victim=${pids[$here]} ;;
@@ -226,7 +226,9 @@ by()
 	timeout 60 python3 tests/integration/migrate-proxy.py "$dir/socket" "$dir/behind" "$type" $victim > "$dir/proxy" &
 	proxy=$!
 	wait_for "the proxy" test -S "$dir/socket"
-	timeout 60 "$lkvm" migrate "$here" "unix:$dir/socket" > "$dir/said" 2>&1 && fail "$what: it has moved"
+	# nearly all of its memory is to come, then
+	[ $# = 2 ] || { wait_for "it is under way" says active migrate --status "$here"; "$lkvm" migrate --switch "$here"; } &
+	timeout 60 "$lkvm" migrate "$here" "unix:$dir/socket" "${@:3}" > "$dir/said" 2>&1 && fail "$what: it has moved"
 	wait "$proxy"
 	grep -q cut "$dir/proxy" || fail "$what: it never came: $(cat "$dir/said" "$dir/$there")"
 }
@@ -286,16 +288,70 @@ if command -v python3 > /dev/null; then
 	runs bare
 	end bare
 	ok guest_without_a_disk_waits_for_its_user_when_RUNNING_is_lost_in_a_tunnel
-	start paused -d "$dir/disk"
 else
+	end paused
 	echo "SKIP migrate/proxy: no python3 (scripts/deps test)"
+fi
+[ "$failed" = 0 ] || exit 1
+
+# ---- post-copy: the guest goes first, and its memory behind it ----
+
+if [ -w /dev/userfaultfd ]; then
+	start p0 -d "$dir/disk"
+	# at a word, with nearly all of its memory to come
+	for i in 1 2 3; do
+		await "p$i" "unix:$dir/socket"
+		expect "to be switched" 0 "$lkvm" migrate "p$((i - 1))" "unix:$dir/socket" --postcopy 0 --bandwidth 1M --no-slow-down --detach
+		wait_for "it is under way" says active migrate --status "p$((i - 1))"
+		expect "switched" 0 "$lkvm" migrate --switch "p$((i - 1))"
+		wait_for "it is there" says completed migrate --status "p$((i - 1))"
+		wait_for "all is there" grep -q "all of the guest's memory is here" "$dir/p$i"
+		[ "$failed" = 0 ] || exit 1
+		end "p$((i - 1))"
+		runs "p$i"
+	done
+	# by itself, if there is something left
+	await p4 "unix:$dir/socket"
+	expect "after a round" 0 "$lkvm" migrate p3 "unix:$dir/socket" --postcopy 1 --downtime 1 --no-slow-down --json
+	contains "after a round" '"postcopy-requests"'
+	left p3
+	runs p4
+	ok guest_goes_before_its_memory
+	if command -v python3 > /dev/null; then
+		here=p4 crossings=100
+		# the machine is made with memory that doesn't come: no guest there, and it goes on here
+		for type in 12 6 9 7; do
+			by "$type" none --postcopy 0 --bandwidth 1M --no-slow-down
+			[ "$failed" = 0 ] || exit 1
+			stays "post-copy, a cut at $type"
+		done
+		# it runs there, and waits for its memory
+		by 10,3 none --postcopy 0 --bandwidth 1M --no-slow-down
+		[ "$failed" = 0 ] || exit 1
+		grep -q "needs the memory that is still here" "$dir/said" || fail "post-copy lost: $(cat "$dir/said")"
+		wait_for "it waits" grep -q 'the guest waits for it' "$dir/$there"
+		says postcopy-paused migrate --status "$here" || fail "post-copy lost: $("$lkvm" migrate --status "$here")"
+		expect "it isn't to go on here" 1 "$lkvm" resume "$here"
+		wait_for "it waits there" test -S "$dir/behind"
+		expect "recovered" 0 "$lkvm" migrate --recover "$here" "unix:$dir/behind"
+		left "$here"
+		here=$there
+		runs "$here"
+		printf q > "$dir/keys-$here"
+		left "$here"
+		[ "$status" = 0 ] && grep -q '^ok memory_stays_whole' "$dir/$here" || fail "the end, status $status: $(tail -n 3 "$dir/$here")"
+		ok guest_waits_for_its_memory_when_the_connection_is_lost
+	fi
+else
+	echo "SKIP migrate/postcopy: no userfaultfd"
 fi
 [ "$failed" = 0 ] || exit 1
 
 # ---- kill -9 of either side, at any moment ----
 
 # Of a guest there is one: where the source says it has gone, or else here.
-here=paused
+here=last
+start last -d "$dir/disk"
 for ((i = 0; i < ${LKVM_SLOW:+6}6; i++)); do
 	there=k$i victim=$([ $((i % 2)) = 0 ] && echo "k$i" || echo "$here")
 	await "$there" "unix:$dir/socket"
