@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
 #include "kvm/arch.h"
 #include "kvm/file-memory.h"
@@ -252,8 +251,9 @@ static bool cpu_must_stop(struct kvm_cpu *cpu)
 
 static bool cpu_must_wait(struct kvm_cpu *cpu)
 {
-	return !cpu_must_stop(cpu) && ((atomic_load(&cpu->requests) & (CPU_REQUEST_PAUSE | CPU_REQUEST_HOLD)) ||
-				       atomic_load(&cpu->kvm->reset_wanted));
+	return !cpu_must_stop(cpu) &&
+	       ((atomic_load(&cpu->requests) & (CPU_REQUEST_PAUSE | CPU_REQUEST_HOLD | CPU_REQUEST_OFF)) ||
+		atomic_load(&cpu->kvm->reset_wanted));
 }
 
 /*
@@ -431,26 +431,30 @@ static void *cpu_thread(void *opaque)
 	return NULL;
 }
 
+int kvm_cpu_start(struct kvm_cpu *cpu)
+{
+	int result;
+
+	cpu->parked = false;
+	result = thread_start(&cpu->thread, cpu_thread, cpu, "kvm-vcpu-%u", cpu->index);
+	if (result)
+		return log_errno(result, "vCPU %u: no thread", cpu->index);
+	cpu->started = true;
+	if (cpu->affinity && thread_pin(cpu->thread, cpu->affinity))
+		log_warn("vCPU %u: can't be kept on the CPUs of --vcpu-affinity", cpu->index);
+	return 0;
+}
+
 int kvm_cpus_start(struct kvm *kvm)
 {
 	struct sigaction action = { .sa_handler = cpu_signal };
+	int result = 0;
 
 	sigaction(CPU_SIGNAL, &action, NULL);
 	kvm->parked = kvm->exited = 0;
-	for (unsigned int i = 0; i < kvm->cpu_count; i++) {
-		struct kvm_cpu *cpu = kvm->cpus[i];
-		int result;
-
-		cpu->parked = false;
-		result = thread_start(&cpu->thread, cpu_thread, cpu, "kvm-vcpu-%u", i);
-
-		if (result)
-			return log_errno(result, "vCPU %u: no thread", i);
-		cpu->started = true;
-		if (cpu->affinity && thread_pin(cpu->thread, cpu->affinity))
-			log_warn("vCPU %u: can't be kept on the CPUs of --vcpu-affinity", i);
-	}
-	return 0;
+	for (unsigned int i = 0; i < kvm->cpu_count && !result; i++)
+		result = kvm_cpu_start(kvm->cpus[i]);
+	return result;
 }
 
 void kvm_cpus_stop(struct kvm *kvm)
@@ -472,92 +476,3 @@ void kvm_cpus_stop(struct kvm *kvm)
 		kvm->cpus[i]->started = false;
 	}
 }
-
-/* ---- registration ---- */
-
-static void cpu_free(struct kvm_cpu *cpu)
-{
-	arch_cpu_exit(cpu);
-	if (cpu->run)
-		munmap(cpu->run, cpu->kvm->run_size);
-	if (cpu->fd >= 0)
-		close(cpu->fd);
-	free(cpu);
-}
-
-static int cpu_create(struct kvm *kvm, unsigned int index)
-{
-	struct kvm_cpu *cpu = calloc(1, sizeof(*cpu));
-	void *run;
-
-	if (!cpu)
-		return log_errno(ENOMEM, "vCPU %u", index);
-	kvm->cpus[index] = cpu;
-	kvm->cpu_count = index + 1;
-	cpu->kvm = kvm;
-	cpu->index = index;
-	cpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, arch_cpu_id(kvm, index));
-	if (cpu->fd < 0)
-		return log_errno(errno, "vCPU %u", index);
-	run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, cpu->fd, 0);
-	if (run == MAP_FAILED)
-		return log_errno(errno, "vCPU %u: can't map its kvm_run", index);
-	cpu->run = run;
-	return arch_cpu_init(cpu);
-}
-
-static int cpu_set_debug(struct kvm_cpu *cpu)
-{
-	struct kvm_guest_debug debug = { .control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP };
-
-	if (ioctl(cpu->fd, KVM_SET_GUEST_DEBUG, &debug) < 0)
-		return log_errno(errno, "option --debug-single-step: KVM can't");
-	return 0;
-}
-
-static void cpus_find_coalesced(struct kvm *kvm)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	int offset = kvm_check_extension(kvm, KVM_CAP_COALESCED_MMIO);
-
-	if (offset <= 0 || ((size_t)offset + 1) * page > kvm->run_size)
-		return;
-	kvm->coalesced = (void *)((char *)kvm->cpus[0]->run + (size_t)offset * page);
-	kvm->coalesced_max = (unsigned int)((page - sizeof(struct kvm_coalesced_mmio_ring)) /
-					    sizeof(struct kvm_coalesced_mmio));
-}
-
-static void cpus_exit(struct kvm *kvm)
-{
-	kvm->coalesced = NULL;
-	while (kvm->cpu_count)
-		cpu_free(kvm->cpus[--kvm->cpu_count]);
-	free(kvm->cpus);
-	kvm->cpus = NULL;
-}
-
-static int cpus_init(struct kvm *kvm)
-{
-	uint64_t count = config_uint(kvm->config, "cpus");
-	int result = 0;
-
-	count = count ? count : 1;
-	if (count > kvm->cpu_max)
-		return log_error(EINVAL, "option --cpus: %llu, but KVM allows at most %u", (unsigned long long)count, kvm->cpu_max);
-	kvm->cpus = calloc(count, sizeof(*kvm->cpus));
-	if (!kvm->cpus)
-		return log_errno(ENOMEM, "vCPUs");
-	for (unsigned int i = 0; i < count && !result; i++)
-		result = cpu_create(kvm, i);
-	if (!result) {
-		cpus_find_coalesced(kvm);
-		result = arch_cpus_ready(kvm);
-	}
-	for (unsigned int i = 0; i < count && !result && config_flag(kvm->config, "debug-single-step"); i++)
-		result = cpu_set_debug(kvm->cpus[i]);
-	if (result)
-		cpus_exit(kvm);
-	return result;
-}
-base_init(cpus_init);
-base_exit(cpus_exit);

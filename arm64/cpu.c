@@ -328,3 +328,14 @@ static const struct option_def arm64_options[] = {
 	  .pending = "nested virtualisation" },
 };
 RUN_OPTIONS(arm64_options_group, "Architecture options", arm64_options);
+
+/* Never called: vCPUs don't come later. */
+void arch_clock_join(struct kvm_cpu *cpu)
+{
+	(void)cpu;
+}
+
+void arch_cpu_event(struct kvm *kvm)
+{
+	(void)kvm;
+}

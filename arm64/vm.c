@@ -14,6 +14,7 @@
 
 const char arch_name[] = "arm64";
 const bool arch_has_nmi = false;
+const bool arch_has_cpu_plug = false;
 const char *const arch_kernel_names[] = { "Image", "Image.gz", "vmlinuz.efi", NULL };
 
 static const char arm64_vm_key;

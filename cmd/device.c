@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * lkvm device: devices of a VM that runs come and go, in the slots of its root ports.
+ * lkvm device: devices of a VM that runs come and go, in the slots of its root ports, and vCPUs.
  */
 #include <limits.h>
 #include <poll.h>
@@ -56,10 +56,18 @@ static int add_one(struct qmp_client *client, const char *vm, const char *option
 
 	if (r < 0)
 		return r;
-	printf("Guest %s has device %s in slot %lld\n", vm, json_string_value(json_object_get(result, "id")),
-	       (long long)json_integer_value(json_object_get(result, "port")));
+	printf(strcmp(option, "cpu") ? "Guest %s has device %s in slot %lld\n" : "Guest %s has device %s, vCPU %lld\n", vm,
+	       json_string_value(json_object_get(result, "id")), (long long)json_integer_value(json_object_get(result, "port")));
 	json_decref(result);
 	return 0;
+}
+
+/* The vCPU's number that "cpu,id=N" says; "": any. NULL: it is no such word. */
+static const char *cpu_text(const char *operand)
+{
+	if (strncmp(operand, "cpu", 3) != 0 || (operand[3] && strncmp(operand + 3, ",id=", 4) != 0))
+		return NULL;
+	return operand[3] ? operand + 7 : "";
 }
 
 static int add_run(struct config *config, int argc, char **argv)
@@ -68,11 +76,17 @@ static int add_run(struct config *config, int argc, char **argv)
 	struct qmp_client *client;
 	int r;
 
-	if (!config_given(config, "disk") && !config_given(config, "network") && !config_flag(config, "rng")) {
-		log_error(EUSAGE, "lkvm device add: which one? (say -d IMAGE, -n MODE or --rng)");
+	for (int i = 1; i < argc; i++) {
+		if (cpu_text(argv[i]))
+			continue;
+		log_error(EUSAGE, "lkvm device add: '%s' is no device (cpu and cpu,id=N are)", argv[i]);
 		return LKVM_STATUS_USAGE;
 	}
-	r = with_vm(argc, argv, "NAME", 1, &client);
+	if (argc < 2 && !config_given(config, "disk") && !config_given(config, "network") && !config_flag(config, "rng")) {
+		log_error(EUSAGE, "lkvm device add: which one? (say -d IMAGE, -n MODE, --rng or cpu)");
+		return LKVM_STATUS_USAGE;
+	}
+	r = with_vm(argc, argv, "NAME", INT_MAX, &client);
 	if (r < 0)
 		return status_of(r);
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
@@ -80,14 +94,16 @@ static int add_run(struct config *config, int argc, char **argv)
 			r = add_one(client, argv[0], lists[i], config_item(config, lists[i], n));
 	if (!r && config_flag(config, "rng"))
 		r = add_one(client, argv[0], "rng", "");
+	for (int i = 1; i < argc && !r; i++)
+		r = add_one(client, argv[0], "cpu", cpu_text(argv[i]));
 	control_disconnect(client);
 	return status_of(r);
 }
 
 static struct command device_add_command = {
 	.name = "device add",
-	.operands = "NAME",
-	.help = "Put a device into a slot of a VM that runs",
+	.operands = "NAME [cpu[,id=N]...]",
+	.help = "Put a device into a slot of a VM that runs, or give it a vCPU",
 	.options = add_options,
 	.option_count = ARRAY_SIZE(add_options),
 	.run = add_run,
@@ -181,13 +197,15 @@ static void list_print(const json_t *devices)
 	printf("%-16s %-5s %-11s %s\n", "ID", "SLOT", "STATE", "OPTION");
 	json_array_foreach((json_t *)devices, i, device) {
 		const char *id = json_string_value(json_object_get(device, "id")), *node = json_string_value(json_object_get(device, "node"));
+		const char *option = json_string_value(json_object_get(device, "option"));
 		const json_t *port = json_object_get(device, "port");
 		char slot[16] = "-";
 
 		if (port)
 			snprintf(slot, sizeof(slot), "%lld", (long long)json_integer_value(port));
-		printf("%-16s %-5s %-11s --%s %s\n", id ? id : node ? node : "-", slot, json_string_value(json_object_get(device, "state")),
-		       json_string_value(json_object_get(device, "option")), json_string_value(json_object_get(device, "text")));
+		/* a vCPU is by no option of its own, and its number is what it is */
+		printf(strcmp(option, "cpu") ? "%-16s %-5s %-11s --%s %s\n" : "%-16s %-5s %-11s %s\n", id ? id : node ? node : "-", slot,
+		       json_string_value(json_object_get(device, "state")), option, json_string_value(json_object_get(device, "text")));
 	}
 }
 
@@ -216,7 +234,7 @@ static int list_run(struct config *config, int argc, char **argv)
 static struct command device_list_command = {
 	.name = "device list",
 	.operands = "NAME",
-	.help = "Show what is in a VM's slots",
+	.help = "Show what is in a VM's slots, and vCPUs that may go",
 	.options = list_options,
 	.option_count = ARRAY_SIZE(list_options),
 	.run = list_run,

@@ -29,10 +29,10 @@
 #include "kvm/migrate.h"
 #include "kvm/snapshot.h"
 #include "kvm/terminal.h"
+#include "kvm/topology.h"
 #include "run.h"
 
 #define NAME_LENGTH_MAX		64
-#define CPUS_MAX		4096
 #define MEM_MIN			MIB(1)
 #define MEM_DEFAULT_MIN		MIB(512)
 
@@ -43,8 +43,8 @@ static const struct option_def basic_options[] = {
 	{ .name = "name", .type = OPTION_STRING, .argument = "NAME",
 	  .help = "Name of the VM, by which the other commands find it (default: guest-PID)" },
 	{ .name = "cpus", .letter = 'c', .type = OPTION_UINT,
-	  .argument = "N[,sockets=N][,dies=N][,clusters=N][,cores=N][,threads=N]", .min = 1, .max = CPUS_MAX, .takes_settings = true,
-	  .help = "Number of vCPUs, and what they are to the guest (default: cores, as many as the host's CPUs that lkvm may use)" },
+	  .argument = "N[,max=N][,sockets=N][,dies=N][,clusters=N][,cores=N][,threads=N]", .min = 1, .max = VCPUS_MAX, .takes_settings = true,
+	  .help = "Number of vCPUs, how many there may be later, and what they are to the guest (default: cores, as many as the host's CPUs that lkvm may use)" },
 	{ .name = "mem", .letter = 'm', .type = OPTION_SIZE,
 	  .argument = "SIZE[@ADDRESS][,prealloc][,hugepages=2M|1G][,thp=off][,ksm=on][,max=SIZE]", .takes_settings = true, .min = MEM_MIN, .unit = MIB(1), .takes_address = true,
 	  .help = "Guest memory: 512M, 4G; a bare number is in MiB; on arm64, ADDRESS is where it begins "

@@ -100,17 +100,19 @@ void cpu_qom_path(unsigned int index, char path[QOM_PATH_SIZE])
 
 static int query_cpus_fast(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
-	_cleanup_free_ long *ids = calloc(kvm->cpu_count + 1, sizeof(*ids));
+	_cleanup_free_ long *ids = calloc(kvm_cpus_possible(kvm) + 1, sizeof(*ids));
 
 	(void)arguments;
 	(void)error;
 	if (!ids)
 		return -ENOMEM;
-	find_threads(ids, kvm->cpu_count);
+	find_threads(ids, kvm_cpus_possible(kvm));
 	*result = json_array();
-	for (unsigned int i = 0; i < kvm->cpu_count; i++) {
+	for (unsigned int i = 0; i < kvm_cpus_possible(kvm); i++) {
 		char path[QOM_PATH_SIZE];
 
+		if (!kvm_cpu_is_there(kvm, i))
+			continue;
 		cpu_qom_path(i, path);
 		json_array_append_new(*result, json_pack("{s:i,s:s,s:I,s:s,s:{s:i,s:i,s:i}}",
 							 "cpu-index", (int)i, "qom-path", path,
@@ -241,9 +243,9 @@ static int inject_nmi(struct kvm *kvm, const json_t *arguments, json_t **result,
 	if (!cpu) {
 		r = kvm_nmi(kvm);
 	} else {
-		if (!json_is_integer(cpu) || index < 0 || index >= (json_int_t)kvm->cpu_count)
+		if (!json_is_integer(cpu) || index < 0 || index >= (json_int_t)kvm->cpu_possible || !kvm_cpu_find(kvm, (unsigned int)index))
 			return qmp_fail(error, EINVAL, "There is no such vCPU");
-		kvm_cpu_request(kvm->cpus[index], CPU_REQUEST_NMI);
+		kvm_cpu_request(kvm_cpu_find(kvm, (unsigned int)index), CPU_REQUEST_NMI);
 		r = 0;
 	}
 	return r;
@@ -265,7 +267,7 @@ static int x_lkvm_info(struct kvm *kvm, const json_t *arguments, json_t **result
 	(void)error;
 	*result = json_pack("{s:i,s:s,s:s,s:i,s:I,s:f,s:s*}", "pid", (int)getpid(), "name",
 			    control_name(kvm), "state", status_name(kvm), "vcpus",
-			    (int)kvm->cpu_count, "memory", (json_int_t)(kvm_boot_ram(kvm) + atomic_load(&kvm->ram_plugged)), "uptime",
+			    (int)kvm_cpus_present(kvm), "memory", (json_int_t)(kvm_boot_ram(kvm) + atomic_load(&kvm->ram_plugged)), "uptime",
 			    (double)uptime / 1e9, "parent", kvm->origin ? kvm->origin->parent : NULL);
 	return *result ? 0 : -ENOMEM;
 }
@@ -274,7 +276,7 @@ SIMPLE_COMMAND(x_lkvm_info, "x-lkvm-info", "What `lkvm list` shows", "any");
 static void dump_state(struct kvm *kvm, bool registers, bool devices, int fd)
 {
 	for (unsigned int i = 0; registers && i < kvm->cpu_count; i++) {
-		dprintf(fd, "vCPU %u:\n", i);
+		dprintf(fd, kvm_cpu_is_off(kvm->cpus[i]) ? "vCPU %u (taken out):\n" : "vCPU %u:\n", kvm->cpus[i]->index);
 		arch_cpu_dump(kvm->cpus[i], fd);
 	}
 	if (devices) {

@@ -78,6 +78,13 @@ const struct qmp_command *qmp_command_first(void);
 #define QOM_PATH_SIZE	48
 void cpu_qom_path(unsigned int index, char path[QOM_PATH_SIZE]);
 
+/** qmp_said() - 0, or what was said since log_forget_error() as the client's answer to @result, which it returns */
+int qmp_said(char **error, int result);
+
+/** qmp_cpu_insert() - device_add of a vCPU (cpu-plug.c) */
+#define QMP_CPU_DRIVER	"cpu"
+int qmp_cpu_insert(struct kvm *kvm, const json_t *arguments, const char *id, char **error);
+
 /** control_name() - the name that the socket has: kvm->name, or that with a number where it was taken */
 const char *control_name(struct kvm *kvm);
 

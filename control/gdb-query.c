@@ -42,6 +42,8 @@ static const char *cpu_state(const struct kvm_cpu *cpu)
 
 	if (ioctl(cpu->fd, KVM_GET_MP_STATE, &state) < 0)
 		return "state unknown";
+	if (kvm_cpu_is_off(cpu))
+		return "taken out";
 	switch (state.mp_state) {
 	case KVM_MP_STATE_RUNNABLE:
 		return "running";
@@ -63,7 +65,8 @@ static void query_thread_extra(struct gdb *gdb, const char *at, struct gdb_reply
 		gdb_reply_error(reply, -ESRCH);
 		return;
 	}
-	length = snprintf(text, sizeof(text), "vCPU %d (%s)", index, cpu_state(gdb->kvm->cpus[index]));
+	length = snprintf(text, sizeof(text), "vCPU %u (%s)", gdb->kvm->cpus[index]->index,
+			  cpu_state(gdb->kvm->cpus[index]));
 	gdb_reply_hex(reply, text, (size_t)length);
 }
 
@@ -109,7 +112,8 @@ static void transfer_threads(struct gdb *gdb, const char *at, struct gdb_reply *
 	}
 	gdb_reply_format(&xml, "<threads>");
 	for (unsigned int i = 0; i < gdb->kvm->cpu_count; i++)
-		gdb_reply_format(&xml, "<thread id=\"%x\" core=\"%u\" name=\"vCPU %u\"/>", i + 1, i, i);
+		gdb_reply_format(&xml, "<thread id=\"%x\" core=\"%u\" name=\"vCPU %u\"/>", i + 1, gdb->kvm->cpus[i]->index,
+				 gdb->kvm->cpus[i]->index);
 	gdb_reply_format(&xml, "</threads>");
 	reply_slice(reply, text, xml.length, at);
 }

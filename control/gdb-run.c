@@ -17,7 +17,7 @@
 
 static void cpu_stops(struct gdb *gdb, struct kvm_cpu *cpu, const struct gdb_stop *stop)
 {
-	gdb->cpus[cpu->index].stop = *stop;
+	gdb->cpus[cpu->place].stop = *stop;
 	kvm_cpu_request(cpu, CPU_REQUEST_HOLD);
 	event_work_post(&gdb->stopped);
 }
@@ -25,7 +25,7 @@ static void cpu_stops(struct gdb *gdb, struct kvm_cpu *cpu, const struct gdb_sto
 void gdb_cpu_stopped(struct kvm_debugger *debugger, struct kvm_cpu *cpu)
 {
 	struct gdb *gdb = container_of(debugger, struct gdb, debugger);
-	struct gdb_cpu *state = &gdb->cpus[cpu->index];
+	struct gdb_cpu *state = &gdb->cpus[cpu->place];
 	struct gdb_stop stop = { .kind = GDB_STOP_NONE };
 	int result;
 

@@ -500,7 +500,7 @@ static int gdb_init(struct kvm *kvm)
 	server->gdb.report = server_report;
 	server->gdb.debugger.stopped = gdb_cpu_stopped;
 	server->listener.changed = server_changed;
-	server->gdb.cpus = calloc(kvm->cpu_count, sizeof(*server->gdb.cpus));
+	server->gdb.cpus = calloc(kvm_cpus_possible(kvm), sizeof(*server->gdb.cpus));
 	event_work_init(kvm->loop, &server->gdb.stopped, gdb_stopped_work);
 	event_work_init(kvm->loop, &server->more, server_more);
 	result = server->gdb.cpus ? server_start(server) : log_errno(ENOMEM, "gdb server");

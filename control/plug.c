@@ -18,7 +18,7 @@ static const char *get_text(const json_t *object, const char *key)
 
 /* ---- what was said while something was tried: the client's answer ---- */
 
-static int said(char **error, int result)
+int qmp_said(char **error, int result)
 {
 	const char *line = log_first_error();
 
@@ -60,10 +60,10 @@ static int x_lkvm_device_add(struct kvm *kvm, const json_t *arguments, json_t **
 	log_forget_error();
 	status = plug_open(kvm, option, text, NULL, &plug);
 	if (status)
-		return said(error, status);
+		return qmp_said(error, status);
 	status = plug_insert(plug, NULL);
 	if (status) {
-		said(error, status);
+		qmp_said(error, status);
 		plug_close(plug);
 		return status;
 	}
@@ -73,7 +73,7 @@ static int x_lkvm_device_add(struct kvm *kvm, const json_t *arguments, json_t **
 
 static json_t *describe(const struct plug *plug)
 {
-	json_t *port = plug->port ? json_integer(plug->port_index) : NULL;
+	json_t *port = plug->state != PLUG_OUT ? json_integer(plug->port_index) : NULL;
 
 	return json_pack("{s:s*,s:s*,s:s,s:s,s:s,s:o*}", "id", plug->id, "node", plug->node, "option", plug->kind->option, "text",
 			 plug->text, "state", plug_state_name(plug->state), "port", port);
@@ -173,7 +173,7 @@ static int insert(struct plug *plug, const json_t *arguments, const char *id, ch
 	if (!more)
 		return -ENOMEM;
 	status = *more ? plug_change(plug, more + 1) : 0;
-	return said(error, status ? status : plug_insert(plug, id));
+	return qmp_said(error, status ? status : plug_insert(plug, id));
 }
 
 static int device_add(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
@@ -190,14 +190,16 @@ static int device_add(struct kvm *kvm, const json_t *arguments, json_t **result,
 		status = find_back(kvm, arguments, "drive", "disk", &plug, error);
 	else if (driver_is(driver, "virtio-net"))
 		status = find_back(kvm, arguments, "netdev", "network", &plug, error);
+	else if (!strcmp(driver, QMP_CPU_DRIVER))
+		return qmp_cpu_insert(kvm, arguments, id, error);
 	else if (!driver_is(driver, "virtio-rng"))
-		return qmp_fail(error, EINVAL, "'%s' is not a device that can be plugged in (virtio-blk-pci, virtio-net-pci and virtio-rng-pci are)",
-			    driver);
+		return qmp_fail(error, EINVAL, "'%s' is not a device that can be plugged in (virtio-blk-pci, virtio-net-pci, virtio-rng-pci "
+			    "and " QMP_CPU_DRIVER " are)", driver);
 	if (status)
 		return status;
 	if (plug)
 		return insert(plug, arguments, id, error);
-	status = said(error, plug_open(kvm, "rng", "", NULL, &plug));
+	status = qmp_said(error, plug_open(kvm, "rng", "", NULL, &plug));
 	if (status)
 		return status;
 	status = insert(plug, arguments, id, error);
@@ -219,7 +221,7 @@ static int back_add(struct kvm *kvm, const char *option, const char *text, const
 	if (plug_find_node(kvm, node))
 		return qmp_fail(error, EEXIST, "Duplicate name '%s'", node);
 	log_forget_error();
-	return said(error, plug_open(kvm, option, text, node, &plug));
+	return qmp_said(error, plug_open(kvm, option, text, node, &plug));
 }
 
 static int back_del(struct kvm *kvm, const char *option, const char *node, char **error)
@@ -329,7 +331,8 @@ static int netdev_del(struct kvm *kvm, const json_t *arguments, json_t **result,
 	QMP_COMMAND(function##_command)
 
 PLUG_COMMAND(device_add, "device_add", "Put a device into a root port's slot", "driver:str", "id?:str", "bus?:str", "drive?:str", "netdev?:str",
-	     "serial?:str", "iothread?:str", "num-queues?:int", "mac?:str");
+	     "serial?:str", "iothread?:str", "num-queues?:int", "mac?:str", "socket-id?:int", "die-id?:int",
+	     "cluster-id?:int", "core-id?:int", "thread-id?:int");
 PLUG_COMMAND(device_del, "device_del", "Ask the guest to let go of a device in a slot", "id:str", "x-timeout-ms?:int",
 	     "x-force?:bool");
 PLUG_COMMAND(blockdev_add, "blockdev-add", "Open an image for a device that comes", "driver:str", "node-name:str", "file?", "filename?:str",

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "control-internal.h"
+#include "kvm/kvm-cpu.h"
 #include "kvm/stats.h"
 
 /* A wish for some of the names: NULL is all. */
@@ -103,7 +104,7 @@ static int query_stats(struct kvm *kvm, const json_t *arguments, json_t **result
 	for (unsigned int i = 0; i < kvm->cpu_count && !strcmp(target, "vcpu") && !status; i++) {
 		char path[QOM_PATH_SIZE];
 
-		cpu_qom_path(i, path);
+		cpu_qom_path(kvm->cpus[i]->index, path);
 		if (is_in(vcpus, path))
 			status = add_target(kvm, (int)i, path, names, *result);
 	}

@@ -12,6 +12,7 @@ static const struct qmp_event_type {
 	const char *name;
 	const char *const members[8];
 } events[] = {
+	{ "ACPI_DEVICE_OST", { "info:any" } },
 	{ "BALLOON_CHANGE", { "actual:int" } },
 	{ "BLOCK_IO_ERROR", { "device:str", "node-name?:str", "operation:read|write", "action:ignore|report|stop", "nospace?:bool",
 			      "reason:str" } },

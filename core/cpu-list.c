@@ -82,17 +82,10 @@ int cpu_list_parse(const char *option, const char *text, cpu_set_t *cpus)
 
 #define OPTION "vcpu-affinity"
 
-static void affinity_exit(struct kvm *kvm)
-{
-	for (unsigned int i = 0; i < kvm->cpu_count; i++) {
-		free(kvm->cpus[i]->affinity);
-		kvm->cpus[i]->affinity = NULL;
-	}
-}
-
 static int affinity_set(struct kvm_cpu *cpu, const char *text, size_t length)
 {
 	_cleanup_free_ char *list = strndup(text, length);
+	int result;
 
 	/* "0;;2": the one in between runs anywhere */
 	if (!length)
@@ -100,28 +93,36 @@ static int affinity_set(struct kvm_cpu *cpu, const char *text, size_t length)
 	cpu->affinity = malloc(sizeof(*cpu->affinity));
 	if (!list || !cpu->affinity)
 		return log_errno(ENOMEM, "option --" OPTION);
-	return cpu_list_parse(OPTION, list, cpu->affinity);
-}
-
-/* One list each, or one for all. */
-static int affinity_set_all(struct kvm *kvm, const char *list)
-{
-	bool one = !strchr(list, ';');
-	int result = 0;
-
-	for (unsigned int i = 0; i < kvm->cpu_count && !result; i++) {
-		size_t length = strcspn(list, ";");
-		bool last = !list[length];
-
-		result = affinity_set(kvm->cpus[i], list, length);
-		if (result || one)
-			continue;
-		if (last != (i + 1 == kvm->cpu_count))
-			result = log_error(EUSAGE, "option --" OPTION ": %s lists than the %u vCPUs (say one for all, or one each)",
-					   last ? "fewer" : "more", kvm->cpu_count);
-		list += length + 1;
+	result = cpu_list_parse(OPTION, list, cpu->affinity);
+	if (result) {
+		free(cpu->affinity);
+		cpu->affinity = NULL;
 	}
 	return result;
+}
+
+/* One list each, or one for all; there are as many as there may be vCPUs. */
+int cpu_affinity_init(struct kvm_cpu *cpu)
+{
+	const char *list = config_string(cpu->kvm->config, OPTION);
+	bool one = list && !strchr(list, ';');
+
+	if (!list || cpu->affinity)
+		return 0;
+	for (unsigned int i = 0; !one && i < cpu->index; i++)
+		list += strcspn(list, ";") + 1;
+	return affinity_set(cpu, list, strcspn(list, ";"));
+}
+
+static int affinity_count(const char *list, unsigned int cpus)
+{
+	unsigned int lists = 1;
+
+	for (; *list; list++)
+		lists += *list == ';';
+	return lists == 1 || lists == cpus ? 0 :
+	       log_error(EUSAGE, "option --" OPTION ": %s lists than the %u vCPUs (say one for all, or one each)",
+			 lists < cpus ? "fewer" : "more", cpus);
 }
 
 static int affinity_init(struct kvm *kvm)
@@ -131,13 +132,12 @@ static int affinity_init(struct kvm *kvm)
 
 	if (!text)
 		return INIT_SKIP;
-	result = affinity_set_all(kvm, text);
-	if (result)
-		affinity_exit(kvm);
+	result = affinity_count(text, kvm_cpus_possible(kvm));
+	for (unsigned int i = 0; i < kvm->cpu_count && !result; i++)
+		result = cpu_affinity_init(kvm->cpus[i]);
 	return result;
 }
 dev_base_init(affinity_init);
-dev_base_exit(affinity_exit);
 
 static const struct option_def affinity_options[] = {
 	{ .name = OPTION, .type = OPTION_STRING, .argument = "CPUS[;CPUS...]",

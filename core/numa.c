@@ -11,6 +11,7 @@
 
 #include "kvm/log.h"
 #include "kvm/ram-options.h"
+#include "kvm/topology.h"
 
 #define CPU_NOWHERE	0xff
 #define MEM_ALIGN	MIB(2)
@@ -250,7 +251,7 @@ static void only_node(struct numa *numa, struct nodes_walk *walk)
 
 int numa_parse(const struct config *config, uint64_t ram_size, struct numa **numa)
 {
-	unsigned int cpus = (unsigned int)MAX(config_uint(config, "cpus"), 1ULL);
+	unsigned int cpus = cpus_possible(config);
 	struct nodes_walk walk = { .open = 0 };
 	struct numa *made;
 	int result;

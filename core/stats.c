@@ -28,7 +28,7 @@ struct stats_file {
 };
 
 struct stats {
-	unsigned int count;		/* files: the VM's and a vCPU's each; 0: not open yet */
+	unsigned int count;		/* files: the VM's and one for each in kvm->cpus; 0: not open yet */
 	struct stats_file *files;
 };
 
@@ -135,8 +135,10 @@ int kvm_stats_open(struct kvm *kvm)
 
 	if (!stats || kvm_check_extension(kvm, KVM_CAP_BINARY_STATS_FD) <= 0)
 		return -EOPNOTSUPP;
-	if (stats->count)
+	if (stats->count == kvm->cpu_count + 1)
 		return 0;
+	/* one has come since */
+	stats_close(stats);
 	result = runs ? kvm_pause(kvm) : 0;
 	if (result)
 		return result;

@@ -165,8 +165,10 @@ static char *plug_option(const struct plug *plug)
 
 static int plug_record(const struct plug *plug)
 {
-	_cleanup_free_ char *option = plug_option(plug);
+	_cleanup_free_ char *option = plug->kind->ask ? NULL : plug_option(plug);
 
+	if (plug->kind->ask)
+		return 0;
 	return option ? config_set(plug->kvm->config, "plug", option) : -ENOMEM;
 }
 
@@ -237,7 +239,8 @@ static void plug_take_out(struct plug *plug)
 	event_timer_cancel(&plug->timer);
 	plug->kind->del(plug);
 	plug->device = NULL;
-	pci_port_set_client(plug->port, NULL, NULL);
+	if (plug->port)
+		pci_port_set_client(plug->port, NULL, NULL);
 	if (hold)
 		kvm_cpus_unpark(kvm);
 	plug->port = NULL;
@@ -282,7 +285,13 @@ static void plug_answered(struct plug *plug, enum plug_state state)
 	plug_event(plug->kvm, "DEVICE_UNPLUG_GUEST_ERROR", plug->id);
 }
 
-static void plug_refused(void *opaque)
+void plug_refused(struct plug *plug)
+{
+	if (plug->state == PLUG_ASKED)
+		plug_answered(plug, PLUG_REFUSED);
+}
+
+static void plug_port_refused(void *opaque)
 {
 	plug_answered(opaque, PLUG_REFUSED);
 }
@@ -291,28 +300,33 @@ static void plug_expired(struct event_timer *timer)
 {
 	struct plug *plug = container_of(timer, struct plug, timer);
 
-	pci_port_ask_no_more(plug->port);
+	if (plug->port)
+		pci_port_ask_no_more(plug->port);
+	else
+		plug->kind->ask_no_more(plug);
 	plug_answered(plug, PLUG_UNANSWERED);
 }
 
-static const struct pci_port_client plug_client = { .gone = plug_gone, .off = plug_off, .refused = plug_refused };
+static const struct pci_port_client plug_client = { .gone = plug_gone, .off = plug_off, .refused = plug_port_refused };
 
 int plug_ask(struct plug *plug, unsigned int timeout_ms)
 {
-	int result = plug->state == PLUG_ASKED ? -EALREADY : 0;
-
-	if (result)
-		return result;
+	if (plug->state == PLUG_ASKED)
+		return -EALREADY;
 	plug->state = PLUG_ASKED;
 	event_timer_set(&plug->timer, event_now_ns() + timeout_ms * 1000000ULL);
-	result = pci_port_ask(plug->port);
-	return result;
+	if (plug->port)
+		return pci_port_ask(plug->port);
+	plug->kind->ask(plug);
+	return 0;
 }
 
 static int plug_choose_port(struct plug *plug)
 {
 	unsigned int count = pci_ports_count(plug->kvm), index = plug->port_index;
 
+	if (plug->kind->ask)
+		return 0;
 	if (index != PLUG_PORT_ANY && (index >= count || !pci_port_is_empty(pci_port(plug->kvm, index))))
 		return log_error(ENOSPC, "root port %u has a device already, or is none of the %u that there are", index, count);
 	if (index == PLUG_PORT_ANY)
@@ -330,9 +344,10 @@ static int plug_add(struct plug *plug)
 	bool hold = cpus_hold(plug->kvm);
 	int result;
 
-	pci_port_set_client(plug->port, &plug_client, plug);
+	if (plug->port)
+		pci_port_set_client(plug->port, &plug_client, plug);
 	result = plug->kind->add(plug);
-	if (result)
+	if (result && plug->port)
 		pci_port_set_client(plug->port, NULL, NULL);
 	if (hold)
 		kvm_cpus_unpark(plug->kvm);
@@ -405,10 +420,11 @@ int plug_open(struct kvm *kvm, const char *option, const char *text, const char 
 	struct plug *plug;
 	int result;
 
-	if (!plugs)
-		return log_error(ENODEV, "the VM has no slots for devices (start it with --root-ports N)");
 	if (!kind)
 		return log_error(EUSAGE, "option --%s: such a device can't be put into a slot", option);
+	if (!plugs || (!kind->ask && !pci_ports_count(kvm)))
+		return log_error(ENODEV, kind->ask ? "the VM has all the vCPUs that it may have (start it with -c N,max=MORE)" :
+				 "the VM has no slots for devices (start it with --root-ports N)");
 	plug = calloc(1, sizeof(*plug));
 	if (!plug)
 		return log_errno(ENOMEM, "--plug");
@@ -419,7 +435,7 @@ int plug_open(struct kvm *kvm, const char *option, const char *text, const char 
 	plug->node = node ? strdup(node) : NULL;
 	plug->next = plugs->first;
 	plugs->first = plug;
-	result = !plug->text || (node && !plug->node) ? log_errno(ENOMEM, "--plug") : plug_take_port(plug);
+	result = !plug->text || (node && !plug->node) ? log_errno(ENOMEM, "--plug") : kind->ask ? 0 : plug_take_port(plug);
 	if (!result) {
 		plug->wanted_id = text_take(plug->text, "id=");
 		result = plug_reopen(plug);
@@ -490,8 +506,10 @@ static int plugs_init(struct kvm *kvm)
 	struct plugs *plugs;
 	int result;
 
-	if (!pci_ports_count(kvm))
-		return config_count(kvm->config, "plug") ? log_error(EUSAGE, "option --plug: there are no slots (add --root-ports N)") : INIT_SKIP;
+	if (!pci_ports_count(kvm) && config_count(kvm->config, "plug"))
+		return log_error(EUSAGE, "option --plug: there are no slots (add --root-ports N)");
+	if (!pci_ports_count(kvm) && !kvm->cpu_plug)
+		return INIT_SKIP;
 	plugs = calloc(1, sizeof(*plugs));
 	if (!plugs)
 		return log_errno(ENOMEM, "--plug");

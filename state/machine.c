@@ -25,7 +25,7 @@ STATE_TABLE(machine_table, "machine", 1, machine_fields);
 
 int machine_save(struct kvm *kvm, struct state_writer *writer)
 {
-	const struct machine machine = { .cpus = kvm->cpu_count, .memory = kvm->ram_size };
+	const struct machine machine = { .cpus = kvm_cpus_present(kvm), .memory = kvm->ram_size };
 	struct state_writer clock = { .data = NULL };
 	int result = arch_clock_save(kvm, &clock);
 
@@ -38,8 +38,9 @@ int machine_save(struct kvm *kvm, struct state_writer *writer)
 	state_writer_free(&clock);
 	if (!result)
 		result = arch_vm_save(kvm, writer);
-	for (unsigned int i = 0; i < kvm->cpu_count && !result; i++)
-		result = arch_cpu_save(kvm->cpus[i], writer);
+	for (unsigned int i = 0; i < kvm->cpu_possible && !result; i++)
+		if (kvm_cpu_find(kvm, i))
+			result = arch_cpu_save(kvm_cpu_find(kvm, i), writer);
 	if (!result)
 		devices_save(kvm, writer);
 	if (!result && writer->error)
@@ -64,9 +65,9 @@ static int machine_load_paused(struct kvm *kvm, struct state_reader *reader)
 	if (!clock)
 		return log_errno(ENOMEM, "saved state");
 	result = state_load(reader, &machine_table, &machine);
-	if (!result && (machine.cpus != kvm->cpu_count || machine.memory != kvm->ram_size))
+	if (!result && (machine.cpus != kvm_cpus_present(kvm) || machine.memory != kvm->ram_size))
 		result = log_error(EINVAL, "saved state: of a machine with %u vCPUs and %llu bytes of memory, not %u and %llu",
-				   machine.cpus, (unsigned long long)machine.memory, kvm->cpu_count,
+				   machine.cpus, (unsigned long long)machine.memory, kvm_cpus_present(kvm),
 				   (unsigned long long)kvm->ram_size);
 	if (!result)
 		result = ram_blocks_load(kvm, reader);
@@ -74,8 +75,9 @@ static int machine_load_paused(struct kvm *kvm, struct state_reader *reader)
 		result = state_load_blob(reader, "clock", clock, CLOCK_MAX, &length);
 	if (!result)
 		result = arch_vm_load(kvm, reader);
-	for (unsigned int i = 0; i < kvm->cpu_count && !result; i++)
-		result = arch_cpu_load(kvm->cpus[i], reader);
+	for (unsigned int i = 0; i < kvm->cpu_possible && !result; i++)
+		if (kvm_cpu_find(kvm, i))
+			result = arch_cpu_load(kvm_cpu_find(kvm, i), reader);
 	if (!result)
 		result = clock_load(kvm, clock, length);
 	if (!result)

@@ -15,6 +15,7 @@
 #include "kvm/arch.h"
 #include "kvm/device.h"
 #include "kvm/disk.h"
+#include "kvm/kvm-cpu.h"
 #include "version.h"
 
 /* How long an image may be worked on by its own VM's end. */
@@ -140,7 +141,7 @@ json_t *snapshot_describe(struct kvm *kvm, bool ends)
 	device_for_each(kvm, device_add_name, devices);
 	info = disks ? json_pack("{s:s,s:s,s:s,s:I,s:i,s:I,s:b,s:o,s:O,s:o}", "lkvm", LKVM_VERSION, "machine", arch_name, "name",
 				 kvm->name, "time-ns", (json_int_t)(now.tv_sec * 1000000000LL + now.tv_nsec), "vcpus",
-				 (int)kvm->cpu_count, "memory", (json_int_t)kvm->ram_size, "ends", ends, "options",
+				 (int)kvm_cpus_present(kvm), "memory", (json_int_t)kvm->ram_size, "ends", ends, "options",
 				 describe_options(kvm), "disks", disks, "devices", devices) : NULL;
 	if (disks)
 		json_decref(disks);

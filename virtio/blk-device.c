@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kvm/iothread.h"
+#include "kvm/kvm-cpu.h"
 #include "kvm/kvm.h"
 #include "kvm/log.h"
 #include "kvm/pci-port.h"
@@ -200,7 +201,7 @@ static int blk_prepare(struct kvm *kvm, size_t index, struct blk *blk)
 
 	blk->disk = disks_get(kvm, index);
 	blk->device.loop = disks_loop(kvm);
-	blk->device.queue_count = options->queues ? options->queues : MIN(MAX(kvm->cpu_count, 1U), (unsigned int)VIRTIO_QUEUES_MAX);
+	blk->device.queue_count = options->queues ? options->queues : MIN(MAX(kvm_cpus_possible(kvm), 1U), (unsigned int)VIRTIO_QUEUES_MAX);
 	blk_fill_config(blk, disk_info(blk->disk), options);
 	blk->owner = (struct disk_owner){ .kvm = kvm, .read_error = options->read_error, .write_error = options->write_error,
 					  .resized = blk_resized, .replace = blk_replace };

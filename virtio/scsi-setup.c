@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kvm/iothread.h"
+#include "kvm/kvm-cpu.h"
 #include "virtio/scsi.h"
 
 #define TARGETS		256
@@ -99,7 +100,7 @@ static unsigned int scsi_queues(struct kvm *kvm, const char *iothread)
 	for (size_t i = 0; i < disks_count(kvm); i++)
 		if (disk_belongs(kvm, i, iothread))
 			queues = MAX(queues, disks_device_options(kvm, i)->queues);
-	return MIN(queues ? queues : MAX(kvm->cpu_count, 1U), SCSI_QUEUES_MAX);
+	return MIN(queues ? queues : MAX(kvm_cpus_possible(kvm), 1U), SCSI_QUEUES_MAX);
 }
 
 static int scsi_attach(struct scsi *scsi)

@@ -57,7 +57,7 @@ void acpi_build_srat(const struct kvm *kvm, struct aml *out)
 	uint64_t base, size;
 
 	aml_bytes(out, head, sizeof(head));
-	for (unsigned int i = 0; i < kvm->cpu_count; i++)
+	for (unsigned int i = 0; i < kvm_cpus_possible(kvm); i++)
 		srat_processor(out, x86_apic_id(kvm, i), numa->cpu_node[i]);
 	for (unsigned int i = 0; i < numa->count; i++)
 		for (unsigned int n = 0; n < kvm->ram_count; n++)

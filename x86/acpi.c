@@ -168,15 +168,15 @@ static void madt_override(struct aml *out, uint8_t irq, uint32_t gsi, uint16_t f
 	aml_bytes(out, entry, sizeof(entry));
 }
 
-static void madt_processor(struct aml *out, uint32_t uid, uint32_t apic_id)
+void acpi_madt_processor(struct aml *out, uint32_t uid, uint32_t apic_id, uint8_t flags)
 {
 	if (apic_id < 255) {
-		const uint8_t entry[8] = { 0, 8, (uint8_t)uid, (uint8_t)apic_id, 1 };
+		const uint8_t entry[8] = { 0, 8, (uint8_t)uid, (uint8_t)apic_id, flags };
 
 		aml_bytes(out, entry, sizeof(entry));
 	} else {
 		const uint8_t head[4] = { 9, 16 };
-		const le32 rest[3] = { le32_of(apic_id), le32_of(1), le32_of(uid) };
+		const le32 rest[3] = { le32_of(apic_id), le32_of(flags), le32_of(uid) };
 
 		aml_bytes(out, head, sizeof(head));
 		aml_bytes(out, rest, sizeof(rest));
@@ -190,15 +190,16 @@ static void acpi_build_madt(const struct kvm *kvm, struct aml *out)
 	const uint8_t io_apic[12] = { 1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0 };
 	const uint8_t lint_nmi[6] = { 4, 6, 0xff, 0, 0, 1 };
 	const uint8_t x2apic_nmi[12] = { 0xa, 12, 0, 0, 0xff, 0xff, 0xff, 0xff, 1 };
+	unsigned int count = kvm_cpus_possible(kvm);
 
 	aml_bytes(out, head, sizeof(head));
-	for (unsigned int i = 0; i < kvm->cpu_count; i++)
-		madt_processor(out, i, x86_apic_id(kvm, i));
+	for (unsigned int i = 0; i < count; i++)
+		acpi_madt_processor(out, i, x86_apic_id(kvm, i), kvm_cpu_is_there(kvm, i) ? MADT_ENABLED : MADT_ONLINE_CAPABLE);
 	aml_bytes(out, io_apic, sizeof(io_apic));
 	madt_override(out, 0, 2, 0);
 	madt_override(out, ACPI_SCI_GSI, ACPI_SCI_GSI, 0xd);	/* level, active high */
 	aml_bytes(out, lint_nmi, sizeof(lint_nmi));
-	if (x86_apic_id(kvm, kvm->cpu_count - 1) >= 255)
+	if (x86_apic_id(kvm, count - 1) >= 255)
 		aml_bytes(out, x2apic_nmi, sizeof(x2apic_nmi));
 }
 
@@ -326,6 +327,12 @@ static int acpi_load(struct kvm *kvm)
 {
 	struct acpi *acpi = kvm_get_state(kvm, acpi_key);
 
+	/* after a reset there are those vCPUs that came before it; all else, and so each place, is as it was */
+	if (kvm->cpu_plug) {
+		memset(acpi->data, 0, acpi->length);
+		acpi->length = acpi->table_count = 0;
+		acpi_build(kvm, acpi);
+	}
 	return memory_write(&kvm->memory, gpa(X86_TABLES), acpi->data, acpi->length);
 }
 

@@ -25,6 +25,7 @@
 #define OP_EXTENDED	0x5b
 #define OP_IF		0xa0
 #define OP_ELSE		0xa1
+#define OP_WHILE	0xa2
 #define OP_DEVICE	0x82
 #define OP_NOTIFY	0x86
 
@@ -178,6 +179,12 @@ size_t aml_device_begin(struct aml *aml, const char *name)
 size_t aml_if_begin(struct aml *aml)
 {
 	aml_byte(aml, OP_IF);
+	return aml_begin(aml);
+}
+
+size_t aml_while_begin(struct aml *aml)
+{
+	aml_byte(aml, OP_WHILE);
 	return aml_begin(aml);
 }
 

@@ -33,6 +33,8 @@ size_t aml_method_begin(struct aml *aml, const char *name, uint8_t arguments);
 /** aml_if_begin() - the condition follows, then the terms; aml_else_begin() - right behind such an aml_end() */
 size_t aml_if_begin(struct aml *aml);
 size_t aml_else_begin(struct aml *aml);
+/** aml_while_begin() - likewise */
+size_t aml_while_begin(struct aml *aml);
 /** aml_notify() - Notify (@name, @value) */
 void aml_notify(struct aml *aml, const char *name, uint8_t value);
 /** aml_package_begin() - of exactly @count elements */

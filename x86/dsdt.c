@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The DSDT: what no bus finds. \_S5, processors, the PCI root with its windows and interrupt routes, the
+ * The DSDT: what no bus finds. \_S5, processors (dsdt-cpus.c), the PCI root with its windows and interrupt routes, the
  * devices at ISA's old places, and platform devices.
  */
 #include <stdio.h>
@@ -24,20 +24,6 @@ static void dsdt_sleep(struct aml *aml)
 	aml_integer(aml, 0);
 	aml_integer(aml, 0);
 	aml_end(aml, mark);
-}
-
-static void dsdt_processors(const struct kvm *kvm, struct aml *aml)
-{
-	for (unsigned int i = 0; i < kvm->cpu_count; i++) {
-		char name[5];
-		size_t mark;
-
-		snprintf(name, sizeof(name), "C%03X", i & 0xfff);
-		mark = aml_device_begin(aml, name);
-		aml_named_string(aml, "_HID", "ACPI0007");
-		aml_named_integer(aml, "_UID", i);
-		aml_end(aml, mark);
-	}
 }
 
 /* ---- PCI ---- */
@@ -199,15 +185,29 @@ static void dsdt_generation(struct aml *aml)
 	aml_end(aml, device);
 }
 
-static void dsdt_events(struct aml *aml)
+/* Method (_Exx) of the edge-triggered event @number; its terms follow */
+static size_t dsdt_event_begin(struct aml *aml, unsigned int number)
 {
-	size_t scope = aml_scope_begin(aml, "\\_GPE"), method;
 	char name[5];
 
-	snprintf(name, sizeof(name), "_E%02X", ACPI_GPE_VMGENID);
-	method = aml_method_begin(aml, name, 0);
-	aml_notify(aml, "\\_SB_VGEN", 0x80);
-	aml_end(aml, method);
+	snprintf(name, sizeof(name), "_E%02X", number & 0xff);
+	return aml_method_begin(aml, name, 0);
+}
+
+static void dsdt_events(const struct kvm *kvm, bool generation, struct aml *aml)
+{
+	size_t scope = aml_scope_begin(aml, "\\_GPE"), method;
+
+	if (generation) {
+		method = dsdt_event_begin(aml, ACPI_GPE_VMGENID);
+		aml_notify(aml, "\\_SB_VGEN", 0x80);
+		aml_end(aml, method);
+	}
+	if (kvm->cpu_plug) {
+		method = dsdt_event_begin(aml, ACPI_GPE_CPUS);
+		aml_name(aml, "\\_SB_CSCN");
+		aml_end(aml, method);
+	}
 	aml_end(aml, scope);
 }
 
@@ -237,18 +237,19 @@ static void dsdt_platform(struct kvm *kvm, struct aml *aml)
 
 void acpi_build_dsdt(struct kvm *kvm, struct aml *aml)
 {
+	bool generation = device_find(kvm, "vmgenid");
 	size_t scope;
 
 	dsdt_sleep(aml);
 	scope = aml_scope_begin(aml, "\\_SB_");
-	dsdt_processors(kvm, aml);
+	acpi_build_processors(kvm, aml);
 	if (pci_bus(kvm))
 		dsdt_pci(kvm, aml);
 	dsdt_board(kvm, aml);
 	dsdt_platform(kvm, aml);
-	if (device_find(kvm, "vmgenid"))
+	if (generation)
 		dsdt_generation(aml);
 	aml_end(aml, scope);
-	if (device_find(kvm, "vmgenid"))
-		dsdt_events(aml);
+	if (generation || kvm->cpu_plug)
+		dsdt_events(kvm, generation, aml);
 }

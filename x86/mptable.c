@@ -121,8 +121,12 @@ void mp_table_build(struct kvm *kvm, struct aml *out)
 
 	aml_bytes(out, room, sizeof(room));
 	/* its entries have a byte for the APIC id, of which 0xff is everyone */
-	for (unsigned int i = 0; i < kvm->cpu_count && x86_apic_id(kvm, i) < 255; i++, entries++)
+	for (unsigned int i = 0; i < kvm_cpus_possible(kvm) && x86_apic_id(kvm, i) < 255; i++) {
+		if (!kvm_cpu_is_there(kvm, i))
+			continue;
 		mp_processor(out, i, x86_apic_id(kvm, i));
+		entries++;
+	}
 	mp_bus(out, PCI_BUS, "PCI   ");
 	mp_bus(out, ISA_BUS, "ISA   ");
 	aml_bytes(out, io_apic, sizeof(io_apic));

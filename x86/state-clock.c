@@ -92,10 +92,12 @@ int arch_clock_save(struct kvm *kvm, struct state_writer *writer)
 
 	saved.has_offsets = !tsc_offset(kvm->cpus[0], KVM_GET_DEVICE_ATTR, &offset);
 	state_save(writer, &clock_table, &saved);
-	for (unsigned int i = 0; i < kvm->cpu_count && !result; i++) {
-		const struct kvm_cpu *cpu = kvm->cpus[i];
+	for (unsigned int i = 0; i < kvm->cpu_possible && !result; i++) {
+		const struct kvm_cpu *cpu = kvm_cpu_find(kvm, i);
 		struct tsc_saved tsc = { 0 };
 
+		if (!cpu)
+			continue;
 		if (saved.has_offsets)
 			result = tsc_offset(cpu, KVM_GET_DEVICE_ATTR, &tsc.offset);
 		if (!result && msr_read(cpu, MSR_TSC, &tsc.tsc))
@@ -108,7 +110,24 @@ int arch_clock_save(struct kvm *kvm, struct state_writer *writer)
 	return result ? log_errno(result, "KVM's clocks") : 0;
 }
 
+/* ---- joining ---- */
+
+void arch_clock_join(struct kvm_cpu *cpu)
+{
+	const struct kvm_cpu *first = cpu->kvm->cpus[0];
+	uint32_t khz = tsc_khz(first);
+	uint64_t offset;
+
+	if (khz && khz != tsc_khz(cpu) && ioctl(cpu->fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0)
+		log_warn("vCPU %u: its TSC doesn't count as fast as the others'", cpu->index);
+	/* where KVM has no offsets, it has brought them together by itself */
+	if (!tsc_offset(first, KVM_GET_DEVICE_ATTR, &offset) && tsc_offset(cpu, KVM_SET_DEVICE_ATTR, &offset))
+		log_warn("vCPU %u: its TSC doesn't show the same as the others'", cpu->index);
+}
+
 /* ---- loading ---- */
+
+/* What is loaded into has been made for that: the vCPUs that the machine has, in the order of their numbers, and no others. */
 
 /* The guest counts as fast as it did, or this host can't have it. */
 static int frequency_load(struct kvm *kvm, uint32_t khz)

@@ -5,6 +5,7 @@
  *
  * Called by core/vm.c and the reset on the main thread.
  */
+#include "kvm/acpi-power.h"
 #include "kvm/arch.h"
 
 #include <string.h>
@@ -18,6 +19,7 @@
 
 const char arch_name[] = "x86_64";
 const bool arch_has_nmi = true;
+const bool arch_has_cpu_plug = true;
 const char *const arch_kernel_names[] = { "bzImage", "vmlinux", NULL };
 
 static const char x86_vm_key[] = "x86 machine";
@@ -252,6 +254,11 @@ int arch_cpus_ready(struct kvm *kvm)
 	return irq_chip_ready(kvm);
 }
 
+void arch_cpu_event(struct kvm *kvm)
+{
+	acpi_gpe_raise(kvm, ACPI_GPE_CPUS);
+}
+
 /* ---- life ---- */
 
 static void vm_free(struct x86_vm *vm)
@@ -273,15 +280,14 @@ void arch_vm_exit(struct kvm *kvm)
 static int vm_check_topology(const struct kvm *kvm)
 {
 	unsigned int max = (unsigned int)MAX(kvm_check_extension(kvm, KVM_CAP_MAX_VCPU_ID), (int)kvm->cpu_max), last;
-	uint64_t count = MAX(config_uint(kvm->config, "cpus"), 1ULL);
 	struct cpu_topology topology;
 	int result = cpu_topology_parse(kvm->config, &topology);
 
 	if (result)
 		return result;
-	last = x86_apic_id(kvm, (unsigned int)count - 1);
+	last = x86_apic_id(kvm, topology.cpus - 1);
 	/* more vCPUs than there may be are refused by that */
-	if (count <= kvm->cpu_max && last >= max)
+	if (topology.cpus <= kvm->cpu_max && last >= max)
 		return log_error(EINVAL, "option --cpus: the last APIC id is %u, but KVM's end at %u (powers of two leave no holes)", last,
 				 max - 1);
 	return 0;

@@ -11,8 +11,10 @@
 #define ACPI_GPE0_PORT		0x60c	/* 4 bytes: 2 of status, 2 of enable; 16 events */
 #define ACPI_RESET_PORT		0x610	/* the reset register: 1 byte */
 #define ACPI_RESET_VALUE	0x01
+#define ACPI_CPUS_PORT		0x620	/* 16 bytes: hw/cpu-plug.c's registers */
 #define ACPI_SCI_GSI		9	/* level, active high: needs an override in the MADT */
 #define ACPI_GPE_VMGENID	5	/* the generation ID is another */
+#define ACPI_GPE_CPUS		6	/* a vCPU has come, or is to go */
 #define ACPI_SLEEP_TYPE_S5	5	/* of \_S5 */
 
 struct kvm;

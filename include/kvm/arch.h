@@ -10,6 +10,7 @@
 
 extern const char arch_name[];		/* "x86_64", "arm64" */
 extern const bool arch_has_nmi;		/* kvm_nmi() can work */
+extern const bool arch_has_cpu_plug;	/* kvm_cpu_plug() can */
 
 /** arch_vm_type() - the argument of KVM_CREATE_VM (arm64: the IPA size); before the VM exists */
 int __must_check arch_vm_type(struct kvm *kvm, unsigned long *type);
@@ -74,6 +75,12 @@ int __must_check arch_clock_save(struct kvm *kvm, struct state_writer *writer);
 int __must_check arch_vm_load(struct kvm *kvm, struct state_reader *reader);
 int __must_check arch_cpu_load(struct kvm_cpu *cpu, struct state_reader *reader);
 int __must_check arch_clock_load(struct kvm *kvm, struct state_reader *reader);
+
+/** arch_clock_join() - lets the time of a vCPU that came later be that of the others; all parked; says what it can't */
+void arch_clock_join(struct kvm_cpu *cpu);
+
+/** arch_cpu_event() - tells the guest that hw/cpu-plug.c has something new for it; any thread */
+void arch_cpu_event(struct kvm *kvm);
 
 /** arch_cpu_nmi() - injects an NMI; on the vCPU's thread, out of the guest */
 int __must_check arch_cpu_nmi(struct kvm_cpu *cpu);

@@ -122,8 +122,10 @@ struct kvm {
 	struct numa *numa;		/* kvm/numa.h; NULL: none were asked for */
 
 	/* set by base_init */
-	struct kvm_cpu **cpus;
-	unsigned int cpu_count;
+	struct kvm_cpu **cpus;		/* room for @cpu_possible; in the order in which they were made */
+	unsigned int cpu_possible;	/* those that there may be; constant */
+	bool cpu_plug;			/* they come and go (kvm/plug.h); constant */
+	atomic_uint cpu_count;		/* those that were made; any thread may read it, and then that many of @cpus */
 
 	/* owned by the main thread */
 	struct device *devices;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Devices that are put into root ports' slots and taken out of them, while the VM runs or before it does (--plug).
+ * Devices that are put into root ports' slots and taken out of them, while the VM runs or before it does (--plug); and vCPUs,
+ * which are in no slot (hw/cpu-plug.c).
  *
  * A plug is one such device, by the text of an option of `lkvm run`; what kind of device that makes is a file's own struct
  * plug_kind, which uses the same code as for the devices that are there from the start. It has a back (the image, the
@@ -34,6 +35,9 @@ struct plug_kind {
 	/** @add: makes plug->device, called virtio-KIND-ID, with pci_port set; says its errors. @del undoes it */
 	int (*add)(struct plug *plug);
 	void (*del)(struct plug *plug);
+	/** @ask: of what is in no port, and recorded elsewhere: asks the guest (NULL: its port does); @ask_no_more */
+	void (*ask)(struct plug *plug);
+	void (*ask_no_more)(struct plug *plug);
 	struct plug_kind *next;
 };
 
@@ -61,8 +65,8 @@ struct plug {
 	char *text;			/* the option's, without what is said here */
 	char *node;			/* QMP's name of the back, which outlives the front then; or NULL */
 	enum plug_state state;
-	struct pci_port *port;		/* NULL: PLUG_OUT */
-	unsigned int port_index;
+	struct pci_port *port;		/* NULL: PLUG_OUT, or in none */
+	unsigned int port_index;	/* of a vCPU: its number */
 	void *back;			/* the kind's, as is @device's surrounding */
 	struct virtio_device *device;
 	struct event_timer timer;
@@ -85,6 +89,8 @@ int __must_check plug_insert(struct plug *plug, const char *id);
 int __must_check plug_change(struct plug *plug, const char *more);
 /** plug_ask() - the guest is asked to let go of it, for @timeout_ms at most; -EALREADY: it was */
 int __must_check plug_ask(struct plug *plug, unsigned int timeout_ms);
+/** plug_refused() - the guest says no, if it was asked */
+void plug_refused(struct plug *plug);
 /** plug_remove() - takes it out, whatever the guest thinks; a front of no named back takes that along: @plug is gone */
 void plug_remove(struct plug *plug);
 /** plug_close() - of a plug that is out */

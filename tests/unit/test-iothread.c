@@ -27,12 +27,16 @@ static void setup(void)
 	message[0] = '\0';
 	log_set_sink(keep_message);
 	kvm = board_create();
+	for (unsigned int i = 0; i < 3; i++)
+		cpus[i] = (struct kvm_cpu){ .kvm = kvm, .index = i };
 	kvm->cpus = cpu_list;
 	kvm->cpu_count = 3;
 }
 
 static void teardown(void)
 {
+	for (unsigned int i = 0; i < 3; i++)
+		free(cpus[i].affinity);
 	kvm->cpu_count = 3;
 	board_destroy(kvm);
 	log_set_sink(NULL);

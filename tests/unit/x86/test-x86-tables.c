@@ -322,6 +322,81 @@ START_TEST(iasl_understands_every_table)
 }
 END_TEST
 
+/* A machine that begins with vCPUs 0 and 2 of 300. */
+static struct kvm_cpu first_cpu, third_cpu = { .index = 2 }, fifth_cpu = { .index = 4 };
+static struct kvm_cpu *some_cpus[] = { &first_cpu, &third_cpu, &fifth_cpu };
+
+static void let_cpus_come(void)
+{
+	kvm->cpus = some_cpus;
+	kvm->cpu_possible = 300;
+	kvm->cpu_plug = true;
+	ck_assert_int_eq(config_set(kvm->config, "cpus", "2,max=300"), 0);
+}
+
+/* Of a MADT's entry for vCPU @number, of either form. */
+static uint32_t madt_flags(unsigned int number)
+{
+	const uint8_t *entry = table_find("APIC") + 44 + 8 * MIN(number, 255U) + (number > 255 ? 16 * (number - 255) : 0);
+
+	ck_assert_uint_eq(entry[0], number < 255 ? 0 : 9);
+	return get(entry + (number < 255 ? 4 : 8), 4);
+}
+
+START_TEST(vcpus_that_may_come_are_told_and_are_there_after_a_reset)
+{
+	let_cpus_come();
+	load_tables(2);
+
+	ck_assert_uint_eq(madt_count(table_find("APIC"), 0), 255);
+	ck_assert_uint_eq(madt_count(table_find("APIC"), 9), 45);
+	for (unsigned int i = 0; i < 300; i++)
+		ck_assert_uint_eq(madt_flags(i), i == 0 || i == 2 ? 1 : 2);
+
+	kvm->cpu_count = 3;
+	atomic_store(&third_cpu.requests, CPU_REQUEST_OFF);
+	for (struct firmware *at = kvm->firmware; at; at = at->next)
+		ck_assert_int_eq(at->load(kvm), 0);
+	for (unsigned int i = 0; i < 300; i++)
+		ck_assert_uint_eq(madt_flags(i), i == 0 || i == 4 ? 1 : 2);
+	ck_assert_ptr_nonnull(table_at(get(table_find("FACP") + 40, 4)));
+	atomic_store(&third_cpu.requests, 0);
+	kvm->cpus = NULL;
+	kvm->cpu_count = 0;
+}
+END_TEST
+
+START_TEST(iasl_understands_vcpus_that_come)
+{
+	char folder[] = "/tmp/lkvm-test-acpi.XXXXXX";
+
+	if (run("command -v iasl > /dev/null")) {
+		printf("SKIP iasl_understands_vcpus_that_come: no iasl\n");
+		return;
+	}
+	let_cpus_come();
+	ck_assert_int_eq(config_set(kvm->config, "root-ports", "2"), 0);
+	board_add(kvm, "pci_init");
+	board_add(kvm, "pci_ports_init");
+	load_tables(2);
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(chdir(folder), 0);
+
+	assert_iasl(table_find("APIC"));
+	assert_iasl(table_at(get(table_find("FACP") + 40, 4)));
+	ck_assert_int_eq(run("grep -A2 'Method (_EJ0' table.dsl | grep -q 'CPUR (0x012B, 0x03, Zero)'"), 0);
+	ck_assert_int_eq(run("grep -A2 'Method (_OST, 3' table.dsl | grep -q 'CPUR (0x02, (Arg0 | 0x00010000), Arg1)'"), 0);
+	ck_assert_int_eq(run("[ $(grep -c 'Method (_STA' table.dsl) = 299 ]"), 0);
+	ck_assert_int_eq(run("grep -A6 'Method (_E06' table.dsl | grep -q CSCN"), 0);
+
+	ck_assert_int_eq(run("rm -f table.aml table.dsl log"), 0);
+	ck_assert_int_eq(chdir("/"), 0);
+	ck_assert_int_eq(rmdir(folder), 0);
+	kvm->cpus = NULL;
+	kvm->cpu_count = 0;
+}
+END_TEST
+
 /* ---- AML ---- */
 
 static void assert_aml(struct aml *aml, const void *want, size_t length)
@@ -476,13 +551,13 @@ START_TEST(identity_and_topology_follow_the_machine)
 		struct cpu_topology topology;
 		uint32_t apic_id, thread_bits, all_bits;
 	} cases[] = {
-		{ { 1, 1, 1, 1, 1 }, 0, 0, 0 },
-		{ { 1, 2, 1, 1, 1 }, 1, 0, 1 },
-		{ { 1, 3, 1, 1, 1 }, 2, 0, 2 },
-		{ { 2, 4, 1, 1, 1 }, 5, 1, 3 },
-		{ { 1, 64, 1, 1, 1 }, 63, 0, 6 },
-		{ { 1, 255, 1, 1, 1 }, 254, 0, 8 },
-		{ { 2, 3, 1, 1, 2 }, 13, 1, 3 },
+		{ { 1, 1, 1, 1, 1, 1, false }, 0, 0, 0 },
+		{ { 1, 2, 1, 1, 1, 2, false }, 1, 0, 1 },
+		{ { 1, 3, 1, 1, 1, 3, false }, 2, 0, 2 },
+		{ { 2, 4, 1, 1, 1, 8, false }, 5, 1, 3 },
+		{ { 1, 64, 1, 1, 1, 64, false }, 63, 0, 6 },
+		{ { 1, 255, 1, 1, 1, 255, false }, 254, 0, 8 },
+		{ { 2, 3, 1, 1, 2, 12, false }, 13, 1, 3 },
 	};
 	const struct cpu_topology *topology = &cases[_i].topology;
 	unsigned int logical = topology->threads * topology->cores;
@@ -555,7 +630,7 @@ END_TEST
 /* Linux reads AMD's topology with TOPOEXT only. */
 START_TEST(an_amd_without_topoext_gets_it_for_threads)
 {
-	static const struct cpu_topology plain = { 1, 4, 1, 1, 1 }, threads = { 2, 2, 1, 1, 1 };
+	static const struct cpu_topology plain = { 1, 4, 1, 1, 1, 4, false }, threads = { 2, 2, 1, 1, 1, 4, false };
 	static const struct kvm_cpuid_entry2 leaves[] = {
 		{ .function = 0, .eax = 0xd, .ebx = 0x68747541, .edx = 0x69746e65, .ecx = 0x444d4163 },
 		{ .function = 0x80000000, .eax = 0x8000000a }, { .function = 0x80000001, .ecx = 4 },
@@ -582,7 +657,7 @@ END_TEST
 
 START_TEST(a_hybrid_host_makes_no_hybrid_guest)
 {
-	struct cpu_topology topology = { 1, 1, 1, 1, 1 };
+	struct cpu_topology topology = { 1, 1, 1, 1, 1, 1, false };
 	struct kvm_cpuid2 *cpuid = host_leaves();
 	struct kvm_cpuid_entry2 *seven = &cpuid->entries[cpuid->nent++], *kind = &cpuid->entries[cpuid->nent++];
 
@@ -619,7 +694,7 @@ END_TEST
 
 START_TEST(a_pmu_without_counters_is_none)
 {
-	struct cpu_topology topology = { 1, 1, 1, 1, 1 };
+	struct cpu_topology topology = { 1, 1, 1, 1, 1, 1, false };
 	struct kvm_cpuid2 *cpuid = host_leaves();
 
 	ck_assert_int_eq(cpuid_fill(cpuid, CPUID_ENTRIES + CPUID_SPARE, &topology, 0, true), 0);
@@ -631,7 +706,7 @@ END_TEST
 
 START_TEST(cpuid_without_room_is_refused)
 {
-	struct cpu_topology topology = { 1, 1, 1, 1, 1 };
+	struct cpu_topology topology = { 1, 1, 1, 1, 1, 1, false };
 	struct kvm_cpuid2 *cpuid = host_leaves();
 
 	ck_assert_int_eq(cpuid_fill(cpuid, cpuid->nent, &topology, 0, true), -E2BIG);
@@ -650,6 +725,8 @@ static void add_tests(Suite *suite)
 	tcase_add_test(tests, without_nodes_there_is_no_word_of_them);
 	tcase_add_test(tests, mcfg_is_there_with_a_pci_bus_only);
 	tcase_add_test(tests, iasl_understands_every_table);
+	tcase_add_test(tests, vcpus_that_may_come_are_told_and_are_there_after_a_reset);
+	tcase_add_test(tests, iasl_understands_vcpus_that_come);
 	tcase_add_test(tests, integers_take_the_shortest_form);
 	tcase_add_test(tests, an_eisa_id_is_packed_into_a_double_word);
 	tcase_add_test(tests, package_lengths_count_their_own_bytes);
