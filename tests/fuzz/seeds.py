@@ -136,6 +136,14 @@ pages = u32(*[(0x140000 >> 12) + i for i in range(8)])
 put_steps("balloon", [request(0, 5, pages), request(1, 5, pages), request(2, 5, b"".join(u16(i) + u64(1000 * i) for i in range(10))),
                       u8(EVENT, 2), request(3, 5, u32(1)), request(3, 5, b"", 16384), request(3, 5, u32(1)), request(4, 5, b"", 8192, 0x30),
                       u8(EVENT, 3), u8(EVENT, 1), u8(EVENT, 0) + u32(1 << 20), u8(CONFIG_WRITE, 4, 2, 1, 0, 0, 0), u8(CONFIG_READ, 0, 16)])
+
+
+def block(kind, index, count):
+    return request(0, 1, u16(kind, 0, 0, 0) + u64((4 << 30) + (index << 21)) + u16(count, 0, 0, 0), 16)
+
+
+put_steps("mem", [u8(EVENT, 0) + u16(12), block(0, 3, 8), u8(EVENT, 2) + u16(4), block(3, 0, 14), block(3, 3, 8), block(1, 4, 2), block(0, 0, 300),
+                  u8(CONFIG_READ, 0, 56), u8(EVENT, 1) + u16(20) + u8(15), block(2, 0, 0), block(9, 0, 1), request(0, 1, b"x" * 23, 16)])
 put_steps("console", [request(0, 2, b"", 64), request(1, 2, b"hello\n"), u8(EVENT, 5) + b"typed", request(1, 2, b"x" * 300, 0, 3), u8(EVENT, 0x83) + b"abc",
                       u8(CONFIG_READ, 0, 8)])
 
