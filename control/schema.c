@@ -21,6 +21,7 @@ static const struct qmp_event_type {
 	{ "DEVICE_UNPLUG_GUEST_ERROR", { "device?:str", "path:str" } },
 	{ "GUEST_CRASHLOADED", { "action:str" } },
 	{ "GUEST_PANICKED", { "action:str" } },
+	{ "MEMORY_DEVICE_SIZE_CHANGE", { "id?:str", "size:int", "qom-path:str" } },
 	{ "MIGRATION", { "status:str" } },
 	{ "POWERDOWN", { NULL } },
 	{ "RESET", { "guest:bool", "reason:str" } },
