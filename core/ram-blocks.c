@@ -34,7 +34,8 @@ bool ram_block_is_plugged(const struct kvm *kvm, unsigned int index)
 
 bool ram_blocks_are_held(const struct kvm *kvm)
 {
-	return snapshot_is_written(kvm) || migration_is_active(kvm);
+	/* where RAM's file takes no holes for a while, somebody still fills it, or reads it */
+	return snapshot_is_written(kvm) || migration_is_active(kvm) || (kvm->ram_fd >= 0 && !kvm->ram_regions[0].discard_page);
 }
 
 /* ---- what is in them ---- */
