@@ -54,9 +54,9 @@ struct terminal {
 	void *break_opaque;
 
 	pthread_mutex_t lock;		/* guards all below; innermost but for the event loop's */
-	char ring[TERMINAL_INPUT_SIZE];	/* of which TERMINAL_UNREAD_MAX are kept for what comes back */
 	size_t start, length;
 	bool waiting;			/* the input waits for room in the ring */
+	char ring[TERMINAL_INPUT_SIZE];	/* of which TERMINAL_UNREAD_MAX are kept for what comes back; what isn't used isn't touched */
 };
 
 void terminal_write(struct terminal *terminal, const void *data, size_t length)
@@ -435,11 +435,12 @@ static int terminal_open_input(struct terminal *terminal, int fd)
 
 int terminal_open(struct kvm *kvm, unsigned int index, int in_fd, int out_fd, struct terminal **terminal)
 {
-	struct terminal *new = calloc(1, sizeof(*new));
+	struct terminal *new = malloc(sizeof(*new));
 	int error;
 
 	if (!new)
 		return -ENOMEM;
+	memset(new, 0, offsetof(struct terminal, ring));
 	new->kvm = kvm;
 	new->index = index;
 	new->in_fd = new->tty_fd = -1;

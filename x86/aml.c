@@ -30,6 +30,7 @@
 #define OP_NOTIFY	0x86
 
 #define PACKAGE_LENGTH_BYTES	4
+#define CAPACITY_STEP		512	/* of most scopes there is little, and they are many at once */
 
 void aml_free(struct aml *aml)
 {
@@ -39,7 +40,7 @@ void aml_free(struct aml *aml)
 
 static bool aml_grow(struct aml *aml, size_t length)
 {
-	size_t capacity = MAX(aml->capacity * 2, aml->length + length + KIB(4));
+	size_t capacity = MAX(aml->capacity * 2, aml->length + length + CAPACITY_STEP);
 	uint8_t *grown = aml->failed ? NULL : realloc(aml->data, capacity);
 
 	if (!grown) {
