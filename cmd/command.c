@@ -15,11 +15,11 @@
 #include "run.h"
 #include "version.h"
 
-static struct command *commands;
+static REGISTRY struct command *commands;
 
-void command_register(struct command *command)
+REGISTERS void command_register(struct command *command)
 {
-	static struct command *newest;
+	static REGISTRY struct command *newest;
 	struct command **at = newest && strcmp(newest->name, command->name) < 0 ? &newest->next : &commands;
 
 	/* They mostly come in order, and each start of any of them registers all. */

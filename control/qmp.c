@@ -15,11 +15,11 @@
 #include "kvm/log.h"
 #include "version.h"
 
-static struct qmp_command *commands;
+static REGISTRY struct qmp_command *commands;
 
-void qmp_command_register(struct qmp_command *command)
+REGISTERS void qmp_command_register(struct qmp_command *command)
 {
-	static struct qmp_command *qmp_newest;
+	static REGISTRY struct qmp_command *qmp_newest;
 	struct qmp_command **at = qmp_newest && strcmp(qmp_newest->name, command->name) < 0 ? &qmp_newest->next : &commands;
 
 	while (*at && strcmp((*at)->name, command->name) < 0)

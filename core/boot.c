@@ -42,9 +42,9 @@ char *boot_command_line(const char *defaults, const char *root, const char *para
 
 /* ---- protocols ---- */
 
-static struct boot_protocol_item *boot_protocols;
+static REGISTRY struct boot_protocol_item *boot_protocols;
 
-void boot_protocol_register(struct boot_protocol_item *item)
+REGISTERS void boot_protocol_register(struct boot_protocol_item *item)
 {
 	struct boot_protocol_item **at = &boot_protocols;
 

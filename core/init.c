@@ -13,8 +13,8 @@
 
 #include "kvm/log.h"
 
-static struct init_item *init_items;
-static struct exit_item *exit_items;
+static REGISTRY struct init_item *init_items;
+static REGISTRY struct exit_item *exit_items;
 
 /* By level, then by name and file: the linker's order must not matter. */
 static int init_compare(const void *left, const void *right)
@@ -28,13 +28,13 @@ static int init_compare(const void *left, const void *right)
 	return order ? order : strcmp(a->file, b->file);
 }
 
-void init_register(struct init_item *item)
+REGISTERS void init_register(struct init_item *item)
 {
 	item->next = init_items;
 	init_items = item;
 }
 
-void exit_register(struct exit_item *item)
+REGISTERS void exit_register(struct exit_item *item)
 {
 	item->next = exit_items;
 	exit_items = item;

@@ -13,7 +13,7 @@
 
 #include "kvm/log.h"
 
-static struct option_group *run_groups;
+static REGISTRY struct option_group *run_groups;
 
 /* `-h`, `--help` and `--help-all` belong to every command, so no table has to say them. */
 static const struct option_def help_options[] = {
@@ -29,7 +29,7 @@ static int group_compare(const struct option_group *a, const struct option_group
 	return order ? order : strcmp(a->options[0].name, b->options[0].name);
 }
 
-void run_options_register(struct option_group *group)
+REGISTERS void run_options_register(struct option_group *group)
 {
 	struct option_group **at = &run_groups;
 

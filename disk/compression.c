@@ -4,9 +4,9 @@
 
 #include <zlib.h>
 
-static struct disk_compression_item *first_compression;
+static REGISTRY struct disk_compression_item *first_compression;
 
-void disk_compression_register(struct disk_compression_item *item)
+REGISTERS void disk_compression_register(struct disk_compression_item *item)
 {
 	item->next = first_compression;
 	first_compression = item;

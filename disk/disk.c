@@ -15,9 +15,9 @@
 #include "kvm/log.h"
 #include "kvm/option.h"
 
-static struct disk_format_item *disk_formats;
+static REGISTRY struct disk_format_item *disk_formats;
 
-void disk_format_register(struct disk_format_item *item)
+REGISTERS void disk_format_register(struct disk_format_item *item)
 {
 	item->next = disk_formats;
 	disk_formats = item;

@@ -12,9 +12,9 @@
 #include "disk/remote.h"
 #include "kvm/log.h"
 
-static struct disk_aio_item *registered_aio;
+static REGISTRY struct disk_aio_item *registered_aio;
 
-void disk_aio_register(struct disk_aio_item *item)
+REGISTERS void disk_aio_register(struct disk_aio_item *item)
 {
 	item->next = registered_aio;
 	registered_aio = item;

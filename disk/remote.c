@@ -6,9 +6,9 @@
 
 #include <string.h>
 
-static struct disk_remote_item *registered_remotes;
+static REGISTRY struct disk_remote_item *registered_remotes;
 
-void disk_remote_register(struct disk_remote_item *item)
+REGISTERS void disk_remote_register(struct disk_remote_item *item)
 {
 	item->next = registered_remotes;
 	registered_remotes = item;

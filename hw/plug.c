@@ -17,13 +17,13 @@
 #include "kvm/virtio.h"
 
 static const char plugs_key[] = "plugged devices";
-static struct plug_kind *registered_plug_kinds;
+static REGISTRY struct plug_kind *registered_plug_kinds;
 
 struct plugs {
 	struct plug *first;
 };
 
-void plug_kind_register(struct plug_kind *kind)
+REGISTERS void plug_kind_register(struct plug_kind *kind)
 {
 	kind->next = registered_plug_kinds;
 	registered_plug_kinds = kind;

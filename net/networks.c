@@ -19,7 +19,7 @@
 #define MTU_MAX		65520
 
 static const char networks_key[] = "networks";
-static struct net_backend_item *net_backends;
+static REGISTRY struct net_backend_item *net_backends;
 
 struct networks {
 	size_t count;
@@ -28,7 +28,7 @@ struct networks {
 	struct network networks[];	/* those that are there from the start */
 };
 
-void net_backend_register(struct net_backend_item *item)
+REGISTERS void net_backend_register(struct net_backend_item *item)
 {
 	item->next = net_backends;
 	net_backends = item;

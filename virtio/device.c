@@ -20,9 +20,9 @@
 #define STATUS_NEEDS_RESET	VIRTIO_CONFIG_S_NEEDS_RESET
 #define PROCESS_MAX		4096	/* requests of one queue before others have their turn */
 
-static struct virtio_transport *virtio_transports;
+static REGISTRY struct virtio_transport *virtio_transports;
 
-void virtio_transport_register(struct virtio_transport *transport)
+REGISTERS void virtio_transport_register(struct virtio_transport *transport)
 {
 	transport->next = virtio_transports;
 	virtio_transports = transport;
