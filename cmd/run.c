@@ -11,6 +11,7 @@
 #include <linux/magic.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -223,15 +224,30 @@ static bool wants_session_lines(const struct kvm *kvm)
 	return !config_given(kvm->config, "loglevel") || log_get_level() >= LOG_LEVEL_INFO;
 }
 
+/* Not by dprintf(), which asks what standard error is, and where in it, each time. */
+static void printf_like(1, 2) print_line(const char *format, ...)
+{
+	_cleanup_free_ char *line = NULL;
+	va_list arguments;
+	int length;
+
+	va_start(arguments, format);
+	length = vasprintf(&line, format, arguments);
+	va_end(arguments);
+	/* It is for people: that nobody can read it ends nothing. */
+	if (length > 0 && write(STDERR_FILENO, line, (size_t)length) < 0)
+		errno = 0;
+}
+
 static void print_start(const struct kvm *kvm)
 {
 	const struct boot *boot = boot_get(kvm);
 	const char *kernel = boot ? boot->kernel.path : NULL;
 
 	if (wants_session_lines(kvm))
-		dprintf(STDERR_FILENO, "  Info: # lkvm run %s%s%s-m %llu -c %u --name %s\n",
-			kernel ? "-k " : "", kernel ? kernel : "", kernel ? " " : "",
-			(unsigned long long)(kvm_boot_ram(kvm) / MIB(1)), kvm->cpu_count, kvm->name);
+		print_line("  Info: # lkvm run %s%s%s-m %llu -c %u --name %s\n",
+			   kernel ? "-k " : "", kernel ? kernel : "", kernel ? " " : "",
+			   (unsigned long long)(kvm_boot_ram(kvm) / MIB(1)), kvm->cpu_count, kvm->name);
 }
 
 /* ---- signals ---- */
@@ -340,7 +356,7 @@ static int end_status(const struct kvm *kvm)
 	if (end == KVM_END_POWEROFF || end == KVM_END_REBOOT || end == KVM_END_QUIT || end == KVM_END_COMMAND ||
 	    end == KVM_END_SETUP) {
 		if (wants_session_lines(kvm))
-			dprintf(STDERR_FILENO, "  Info: # KVM session ended normally.\n");
+			print_line("  Info: # KVM session ended normally.\n");
 	} else {
 		log_warn("%s ended: %s", kvm->name, kvm_end_name(end));
 	}
@@ -380,6 +396,12 @@ static void list_init(const struct init_item *item, void *opaque)
 		item->file);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+#define LEAKS_ARE_LOOKED_FOR true
+#else
+#define LEAKS_ARE_LOOKED_FOR false
+#endif
+
 /* @words: the command that stands behind `--`; NULL: there was none, and the VM is its own man, or its init's */
 static int run_with(struct config *config, char **words, struct restore *restore, struct incoming *incoming)
 {
@@ -400,6 +422,7 @@ static int run_with(struct config *config, char **words, struct restore *restore
 		return LKVM_STATUS_ERROR;
 	}
 	kvm->run_forks = run_forks;
+	kvm->process_ends = !LEAKS_ARE_LOOKED_FOR;
 	result = command ? guest_command_attach(command, kvm) : restore ? restore_attach(restore, kvm) :
 		 incoming ? incoming_attach(incoming, kvm) : 0;
 	status = result < 0 ? error_status(result) : run_vm(kvm);
@@ -409,7 +432,8 @@ static int run_with(struct config *config, char **words, struct restore *restore
 		run_report(kvm, status, report_fd, started_ns);
 	status = run_judge(kvm, status);
 	guest_command_free(command);
-	kvm_free(kvm);
+	if (!kvm->process_ends)
+		kvm_free(kvm);
 	return status;
 }
 

@@ -205,6 +205,8 @@ static void cpus_find_coalesced(struct kvm *kvm)
 static void cpus_exit(struct kvm *kvm)
 {
 	kvm->coalesced = NULL;
+	if (kvm->process_ends)
+		return;
 	while (kvm->cpus && kvm->cpu_count)
 		cpu_free(kvm->cpus[--kvm->cpu_count]);
 	free(kvm->cpus);

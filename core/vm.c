@@ -382,6 +382,8 @@ void kvm_free_ram(struct kvm *kvm)
 
 static void vm_exit(struct kvm *kvm)
 {
+	if (kvm->process_ends)
+		return;
 	ram_regions_del(kvm);
 	if (kvm->vm_fd >= 0)
 		arch_vm_exit(kvm);

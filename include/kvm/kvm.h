@@ -101,6 +101,7 @@ struct kvm {
 
 	struct event_loop *loop;	/* the main loop, from kvm_create() on */
 	bool closing;			/* main thread, no vCPU runs: what KVM frees with the VM needs no call of its own */
+	bool process_ends;		/* right behind kvm_exit(), which leaves vCPUs, VM and RAM to the kernel: it is faster */
 
 	struct address_space memory;	/* guest physical */
 	struct address_space ports;	/* x86 I/O ports: 64 KiB; arm64: the PCI I/O window */
