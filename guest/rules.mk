@@ -12,5 +12,8 @@ $(BUILD)/guest/init.elf: $(GUEST_INIT_SOURCES) $(wildcard guest/init/*.h) guest/
 	$(Q)$(CC) $(filter-out -I%,$(CPPFLAGS)) $(GUEST_INIT_CFLAGS) -static -nostdlib -Wl,--build-id=none,-z,max-page-size=4096,-z,noseparate-code \
 		-s -o $@ $(GUEST_INIT_SOURCES)
 
-$(BUILD)/guest/init-image.o: $(BUILD)/guest/init.elf
+$(BUILD)/guest/init.gz: $(BUILD)/guest/init.elf
+	$(Q)gzip -9nc $< > $@
+
+$(BUILD)/guest/init-image.o: $(BUILD)/guest/init.gz
 $(BUILD)/guest/init-image.o: CPPFLAGS += -Wa,-I$(BUILD)

@@ -8,13 +8,14 @@
 #include <stdio.h>
 #include <stdarg.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "guest/initramfs.h"
 #include "guest/modules.h"
 #include "kvm/log.h"
 
-/* guest/init-image.S */
-extern const char guest_init_start[];
+/* guest/init-image.S: gzip's, whose last word is the length of what is packed */
+extern const uint8_t guest_init_start[];
 extern const uint64_t guest_init_size;
 
 /* What the way to the root and back may need; what isn't a module is built in, or is missed by init. */
@@ -208,6 +209,27 @@ static int add_modules(struct initramfs *image, const struct modules *modules)
 	return result;
 }
 
+static int add_init(struct initramfs *image)
+{
+	z_stream stream = { .next_in = (uint8_t *)guest_init_start, .avail_in = (unsigned int)guest_init_size };
+	_cleanup_free_ uint8_t *init = NULL;
+	le32 length;
+	int result;
+
+	memcpy(&length, guest_init_start + guest_init_size - sizeof(length), sizeof(length));
+	init = malloc(le32_get(length));
+	if (!init || inflateInit2(&stream, 16 + MAX_WBITS) != Z_OK)
+		return log_errno(ENOMEM, "--: the initramfs");
+	stream.next_out = init;
+	stream.avail_out = le32_get(length);
+	result = inflate(&stream, Z_FINISH);
+	inflateEnd(&stream);
+	if (result != Z_STREAM_END)
+		return log_error(EIO, "--: lkvm's own init is damaged (build it again)");
+	initramfs_add(image, "init", S_IFREG | 0755, init, le32_get(length));
+	return 0;
+}
+
 static int add_all(struct initramfs *image, const struct guest_setup *setup)
 {
 	struct modules modules = { .folder = NULL };
@@ -217,7 +239,8 @@ static int add_all(struct initramfs *image, const struct guest_setup *setup)
 	initramfs_add(image, "dev", S_IFDIR | 0755, NULL, 0);
 	initramfs_add_device(image, "dev/console", 5, 1);
 	initramfs_add(image, "lkvm", S_IFDIR | 0700, NULL, 0);
-	initramfs_add(image, "init", S_IFREG | 0755, guest_init_start, guest_init_size);
+	if (!result)
+		result = add_init(image);
 	if (!result)
 		result = add_setup(image, setup, &modules);
 	if (!result)
