@@ -70,16 +70,16 @@ static int stream_step(struct unpack *unpack, void *decoder, struct unpack_strea
 
 static int stream_run(struct unpack *unpack)
 {
-	_cleanup_free_ struct buffers *buffers = malloc(sizeof(*buffers));
+	struct buffers *buffers = malloc(sizeof(*buffers));
 	struct unpack_stream stream = { .out_left = CHUNK };
 	void *decoder = buffers ? unpack->format->start() : NULL;
-	int result = 0;
+	int result = decoder ? 0 : log_errno(ENOMEM, "%s '%s': can't unpack it", unpack->file->what, unpack->file->path);
 
-	if (!decoder)
-		return log_errno(ENOMEM, "%s '%s': can't unpack it", unpack->file->what, unpack->file->path);
 	while (!result)
 		result = stream_step(unpack, decoder, &stream, buffers);
-	unpack->format->end(decoder);
+	if (decoder)
+		unpack->format->end(decoder);
+	free(buffers);
 	return result == -ENODATA ? 0 : result;
 }
 
