@@ -95,12 +95,10 @@ $(BUILD)/include/version.h: FORCE
 		printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" > $@
 
 # What a request, a packet or an exit goes through is to be fast. All else waits for people or the kernel, and is to be small.
-FAST_PATH	:= kvm-cpu $(addprefix core/,event event-poll iothread irq memory pool rcu space) \
-		   $(addprefix disk/,aio bounce disk engine file file-io image merge qcow2 qcow2-cache qcow2-io qcow2-map \
-		   qcow2-plan raw threads throttle uring worker) \
-		   $(addprefix net/,frame stream tap user) \
-		   $(addprefix virtio/,9p-io 9p-wire blk device-queues fs-io fs-wire kicks net net-receive port queue \
-		   queue-packed queue-split scsi-request transfer vsock-connection)
+FAST_PATH	:= kvm-cpu $(addprefix core/,memory pool rcu space) \
+		   $(addprefix disk/,aio engine file-io merge qcow2-cache qcow2-io qcow2-map raw uring) \
+		   $(addprefix net/,frame tap user) \
+		   $(addprefix virtio/,9p-io blk device-queues fs-io kicks net net-receive queue queue-packed queue-split transfer)
 $(FAST_PATH:%=$(BUILD)/%.o): OPT := -O2
 # Tests are built more often than they run.
 $(BUILD)/tests/unit/%.o: OPT := -O1
