@@ -477,7 +477,9 @@ START_TEST(the_tables_of_run_have_no_name_twice)
 	ck_assert_ptr_nonnull(all);
 	for (struct option_group *a = all; a; a = a->next) {
 		for (size_t i = 0; i < a->count; i++) {
-			ck_assert_msg(a->options[i].help != NULL, "--%s has no help", a->options[i].name);
+			/* but for what lkvm says to itself */
+			ck_assert_msg(a->options[i].help != NULL || !strcmp(a->options[i].name, "ready-fd"), "--%s has no help",
+				      a->options[i].name);
 			for (struct option_group *b = all; b; b = b->next)
 				for (size_t j = 0; j < b->count; j++)
 					ck_assert_msg((a == b && i == j) ||
