@@ -350,6 +350,18 @@ static size_t networks_wanted(const struct kvm *kvm)
 	return !config_flag(kvm->config, "nodefaults") && mode_find(MODE_DEFAULT);
 }
 
+/* Whether they are that many times none, plainly said: then nothing needs a loop. */
+static bool networks_are_none(const struct kvm *kvm, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const char *text = config_item(kvm->config, "network", i);
+
+		if (!text || (strcmp(text, "none") != 0 && strcmp(text, "mode=none") != 0))
+			return false;
+	}
+	return true;
+}
+
 static int networks_init(struct kvm *kvm)
 {
 	size_t count = networks_wanted(kvm);
@@ -362,7 +374,7 @@ static int networks_init(struct kvm *kvm)
 	networks = calloc(1, sizeof(*networks) + count * sizeof(networks->networks[0]));
 	if (!networks)
 		return log_errno(ENOMEM, "--network");
-	result = count ? event_loop_create(&networks->loop, "net") : 0;
+	result = networks_are_none(kvm, count) ? 0 : event_loop_create(&networks->loop, "net");
 	for (size_t i = 0; i < count && !result; i++)
 		result = networks_add(kvm, networks, i);
 	if (!result && networks->count)
