@@ -251,14 +251,26 @@ int config_value_set(struct config_value *value, const char *text)
 	return log_error(EINVAL, "option --%s: of no known type", value->def->name);
 }
 
+/* By its two ends: names differ there, and a start asks for hundreds. */
+static uint32_t name_hash(const char *name, size_t length)
+{
+	uint32_t head = 0, tail = 0, hash;
+
+	if (length >= sizeof(head)) {
+		memcpy(&head, name, sizeof(head));
+		memcpy(&tail, name + length - sizeof(tail), sizeof(tail));
+	} else {
+		for (size_t i = 0; i < length; i++)
+			head = head << 8 | (uint8_t)name[i];
+	}
+	hash = (head ^ (uint32_t)length) * 2654435761U ^ tail * 2246822519U;
+	return hash ^ hash >> 15;
+}
+
 /* Where in the index @name is, or would be: it always has room for both. */
 static uint16_t *config_place(const struct config *config, const char *name, size_t length)
 {
-	uint32_t hash = 2166136261;	/* FNV-1a */
-
-	for (size_t i = 0; i < length; i++)
-		hash = (hash ^ (uint8_t)name[i]) * 16777619;
-	for (size_t at = hash ^ hash >> 16;; at++) {
+	for (size_t at = name_hash(name, length);; at++) {
 		uint16_t *place = &config->index[at & config->index_mask];
 		const char *known = *place ? config->values[*place - 1].def->name : NULL;
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "x86/cpuid-cache.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/platform/x86.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -27,8 +27,8 @@ struct cache_header {
 
 bool cpuid_key_read(struct cpuid_key *key)
 {
-	/* each CPUID may be a trap, so few: a host that moved to another CPU differs here already */
-	static const uint32_t leaves[ARRAY_SIZE(key->leaves)] = { 1, 7 };
+	/* A host that moved to another CPU differs here already. The C library has asked: each CPUID may be a trap. */
+	static const uint32_t leaves[ARRAY_SIZE(key->leaves)] = { CPUID_INDEX_1, CPUID_INDEX_7 };
 	_cleanup_close_ int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
 	struct stat st;
 
@@ -38,9 +38,9 @@ bool cpuid_key_read(struct cpuid_key *key)
 		return false;
 	key->kvm = st.st_ino;
 	for (size_t i = 0; i < ARRAY_SIZE(leaves); i++) {
-		uint32_t *leaf = key->leaves[i];
+		const struct cpuid_feature *feature = __x86_get_cpuid_feature_leaf(leaves[i]);
 
-		__cpuid_count(leaves[i], 0, leaf[0], leaf[1], leaf[2], leaf[3]);
+		memcpy(key->leaves[i], feature->cpuid_array, sizeof(key->leaves[i]));
 	}
 	key->leaves[0][1] &= 0xffff;	/* leaf 1 EBX[31:16]: the APIC id and how many there are */
 	return true;
