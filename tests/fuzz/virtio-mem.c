@@ -9,14 +9,20 @@
 
 #define BLOCKS	14	/* a file here can't be larger */
 
-/* Where it is found when the machine is gone. */
 static struct region *regions;
+
+static void regions_free(void)
+{
+	free(regions);
+}
 
 static void mem_machine(struct kvm *kvm)
 {
 	kvm->ram_size = GROWING_BLOCK;
 	FUZZ_CHECK(growing_ram_add(kvm, BLOCKS));
 	regions = kvm->ram_regions;
+	/* behind the machine's own end, which is registered when it is made */
+	atexit(regions_free);
 	fuzz_machine_add(kvm, "mem_init");
 }
 
