@@ -194,6 +194,8 @@ int incoming_attach(struct incoming *incoming, struct kvm *kvm)
 		result = migrate_receive_machine(&incoming->receiver);
 	if (!result && incoming->receiver.postcopy)
 		result = incoming_postcopy(incoming);
+	else if (!result && incoming->receiver.postcopy_page)
+		postcopy_over(kvm);
 	if (result) {
 		kvm_free_ram(kvm);
 		return refused(incoming, result);
@@ -273,6 +275,13 @@ void incoming_free(struct incoming *incoming)
 	migrate_disconnect(&incoming->connection);
 	free(incoming);
 }
+
+/* For its exit, which follows an init that succeeded only. */
+static int incoming_init(struct kvm *kvm)
+{
+	return kvm->incoming ? 0 : INIT_SKIP;
+}
+late_init(incoming_init);
 
 /* The VM ends, and perhaps it hasn't begun. */
 static void incoming_exit(struct kvm *kvm)

@@ -41,6 +41,9 @@ static int send_from(struct migration *job, uint64_t page)
 	bool zero;
 	int result;
 
+	/* the other side's bitmap may name pages behind the last one */
+	if (offset >= job->kvm->ram_size)
+		return -EPROTO;
 	for (; length < most && page_waits(job, page); page++, length += (uint32_t)size)
 		job->pages[page / WORD_BITS] &= ~(1UL << (page % WORD_BITS));
 	zero = bytes_are_zero(data, length);

@@ -293,7 +293,8 @@ static int expect(struct migration *job, enum migrate_type type)
 	int result;
 
 	(void)!setsockopt(job->stream.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	result = job->postcopy ? postcopy_serve(job, &frame) : migrate_next(&job->stream, &frame, true);
+	/* who comes again sends nothing before it has heard what is missing: the other side doesn't read until then */
+	result = job->postcopy && type != MIGRATE_ACCEPTED ? postcopy_serve(job, &frame) : migrate_next(&job->stream, &frame, true);
 	if (result)
 		return result;
 	if (frame.type == MIGRATE_FAILED) {
@@ -377,6 +378,22 @@ static int send_rest(struct migration *job)
 	return result ? result : expect(job, MIGRATE_READY);
 }
 
+/* It may have said so before it went: what failed was perhaps to send it more. */
+static int hear_running(struct migration *job, int result)
+{
+	struct migrate_frame frame;
+
+	while (job->stream.in && !migrate_next(&job->stream, &frame, false)) {
+		if (frame.type == MIGRATE_RUNNING)
+			return 0;
+		if (frame.type == MIGRATE_FAILED) {
+			note_error(job, (const char *)frame.payload, frame.length);
+			return -EREMOTEIO;
+		}
+	}
+	return result;
+}
+
 /* See migrate.h. */
 static int give_guest(struct migration *job)
 {
@@ -390,6 +407,8 @@ static int give_guest(struct migration *job)
 	/* also if it could not be sent: what was sent before that tells */
 	if (!result)
 		result = expect(job, MIGRATE_RUNNING);
+	if (job->postcopy && result && result != -EREMOTEIO && result != -EPROTO)
+		result = hear_running(job, result);
 	atomic_store(&job->counts.downtime_ns, event_now_ns() - job->stopped_ns);
 	if (!result)
 		job->outcome = GUEST_IS_THERE;

@@ -25,6 +25,8 @@ static const char postcopy_key[] = "postcopy";
 
 enum { NEWS_GO = 1, NEWS_LOST = 2, NEWS_DONE = 4 };
 
+#define FRAMES_A_TURN	4
+
 struct postcopy {
 	struct kvm *kvm;
 	struct postcopy_owner owner;
@@ -159,12 +161,16 @@ static int serve_faults(struct postcopy *postcopy)
 	return result;
 }
 
+/* 0: there are no more yet; 1: there may be, and who waits has a turn first; or negative errno. */
 static int take_frames(struct postcopy *postcopy)
 {
 	struct migrate_frame frame;
-	int result;
 
-	while (!(result = migrate_next(stream_of(postcopy), &frame, false))) {
+	for (unsigned int n = 0; n < FRAMES_A_TURN; n++) {
+		int result = migrate_next(stream_of(postcopy), &frame, false);
+
+		if (result)
+			return result == -EAGAIN ? 0 : result;
 		if (frame.type == MIGRATE_PAGES || frame.type == MIGRATE_ZEROES) {
 			result = take_pages(postcopy, &frame);
 		} else if (frame.type == MIGRATE_GO && !postcopy->gone) {
@@ -176,7 +182,7 @@ static int take_frames(struct postcopy *postcopy)
 		if (result)
 			return result;
 	}
-	return result == -EAGAIN ? 0 : result;
+	return 1;
 }
 
 /* Until all is there (0), or the connection is lost, or it shall end (-ECANCELED). */
@@ -186,13 +192,11 @@ static int serve(struct postcopy *postcopy)
 				{ .fd = postcopy->stop_fd, .events = POLLIN } };
 
 	for (;;) {
-		int result = take_frames(postcopy);
+		int more = take_frames(postcopy), result = more < 0 ? more : serve_faults(postcopy);
 
-		if (!result)
-			result = serve_faults(postcopy);
 		if (result || (postcopy->gone && !postcopy->left))
 			return result;
-		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+		if (poll(fds, ARRAY_SIZE(fds), more ? 0 : -1) < 0 && errno != EINTR)
 			return -errno;
 		if (fds[2].revents)
 			return -ECANCELED;
@@ -260,6 +264,10 @@ static int wait_for_source(struct postcopy *postcopy, int why)
 
 	log_error(why, "migration: the connection to the rest of the guest's memory is lost, and the guest waits for it");
 	if (postcopy->owner.connection->addressed) {
+		/* RUNNING, if it isn't said yet, must not go to who has the number next */
+		pthread_mutex_lock(&postcopy->write_lock);
+		stream_of(postcopy)->fd = -1;
+		pthread_mutex_unlock(&postcopy->write_lock);
 		migrate_disconnect(postcopy->owner.connection);
 		postcopy->owner.connection->addressed = true;
 		while (result == -EAGAIN)
@@ -283,15 +291,16 @@ static void *postcopy_thread(void *opaque)
 		if (!result)
 			result = serve(postcopy);
 	}
-	if (!result) {
-		tell_owner(postcopy, NEWS_DONE);
-	} else if (result != -ECANCELED) {
-		/* the main thread may wait for memory that never comes, to make a machine that never runs */
-		close(postcopy->fault_fd);
-		postcopy->fault_fd = -1;
-		postcopy->result = result;
-		tell_owner(postcopy, NEWS_LOST);
-	}
+	if (result == -ECANCELED)
+		return NULL;
+	/*
+	 * Nobody answers from here on, and the main thread, which is to hear of it, may be the one that waits: for memory
+	 * that never comes, or for zeroes, which are never sent.
+	 */
+	close(postcopy->fault_fd);
+	postcopy->fault_fd = -1;
+	postcopy->result = result;
+	tell_owner(postcopy, result ? NEWS_LOST : NEWS_DONE);
 	return NULL;
 }
 
@@ -314,6 +323,15 @@ static void postcopy_free(struct postcopy *postcopy)
 	free(postcopy);
 }
 
+void postcopy_over(const struct kvm *kvm)
+{
+	struct ram_options options;
+
+	/* as core/vm.c has it: x86's first 2 MiB stay small pages */
+	if (kvm->ram_size > MIB(2) && !ram_options_parse(kvm->config, &options) && options.thp)
+		(void)!madvise((char *)kvm->ram_host + MIB(2), kvm->ram_size - MIB(2), MADV_HUGEPAGE);
+}
+
 static void postcopy_told(struct event_work *work)
 {
 	struct postcopy *postcopy = container_of(work, struct postcopy, told);
@@ -334,9 +352,7 @@ static void postcopy_told(struct event_work *work)
 	if (postcopy_say(postcopy, MIGRATE_HERE, NULL))
 		log_debug("migration: the source doesn't hear that all is here");
 	postcopy_free(postcopy);
-	/* x86's first 2 MiB stay small pages */
-	if (kvm->ram_size > MIB(2))
-		(void)!madvise((char *)kvm->ram_host + MIB(2), kvm->ram_size - MIB(2), MADV_HUGEPAGE);
+	postcopy_over(kvm);
 	owner.done(owner.opaque);
 }
 
@@ -417,12 +433,19 @@ void postcopy_keep(struct postcopy *postcopy)
 		log_warn("migration: post-copy isn't known to others");
 }
 
-/* Whose machine isn't made yet stops it itself. */
+/* For its exit, which follows an init that succeeded only. */
+static int postcopy_init(struct kvm *kvm)
+{
+	return kvm->incoming ? 0 : INIT_SKIP;
+}
+late_init(postcopy_init);
+
+/* Before GO incoming_exit() stops it, and the source is told FAILED. */
 static void postcopy_exit(struct kvm *kvm)
 {
 	struct postcopy *postcopy = kvm_get_state(kvm, postcopy_key);
 
-	if (!postcopy)
+	if (!postcopy || kvm->incoming)
 		return;
 	log_warn("migration: the VM has ended before all of its memory was here");
 	postcopy->owner.ends(postcopy->owner.opaque);

@@ -29,6 +29,8 @@ struct postcopy_owner {
 
 /** postcopy_check() - whether @kvm's memory may come that late, and prepares it; before any of it is there. 0 or negative errno (said) */
 int __must_check postcopy_check(const struct kvm *kvm);
+/** postcopy_over() - undoes what postcopy_check() has prepared: all memory is there */
+void postcopy_over(const struct kvm *kvm);
 /**
  * postcopy_start() - from now on what the receiver is missing is fetched when it is touched; nobody has touched it
  * The thread reads the receiver's stream from then on, and postcopy_say() writes it. 0 or negative errno (said).
