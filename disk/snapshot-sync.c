@@ -97,9 +97,13 @@ static int go_over(struct kvm *kvm, size_t index, const char *path, bool exists)
 {
 	struct disk *disk = disks_get(kvm, index);
 	struct disks_medium medium = { 0 };
-	int result = disk_sync(disk);
 	bool made = false;
+	int result;
 
+	/* what was in flight until now may have failed, and belongs to this disk */
+	if (disk_kept(disk))
+		return log_error(EBUSY, "disk '%s': has requests that failed, and wait for the guest to go on", disk->file->path);
+	result = disk_sync(disk);
 	if (result)
 		return result;
 	disk_hand_over(disk);
