@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -22,7 +23,8 @@ struct service {
 	struct kvm *kvm;
 	struct event_work running;
 	struct kvm_listener listener;
-	struct stat pidfile;		/* st_ino 0: none of ours */
+	struct stat pidfile;
+	int pid_fd;			/* of the pidfile, locked as long as the VM lives; -1: there is none */
 };
 
 static const char service_key;
@@ -139,10 +141,18 @@ static void service_changed(struct kvm_listener *listener, const char *event, en
 
 static int write_pidfile(struct service *service, const char *path)
 {
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	struct stat named;
 
-	if (fd < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0 || fstat(fd, &service->pidfile))
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+		return log_error(EBUSY, "option --pidfile: '%s' is another process's, which runs", path);
+	/* who had it may have removed it just now */
+	if (fd >= 0 && !fstat(fd, &service->pidfile) &&
+	    (stat(path, &named) || named.st_ino != service->pidfile.st_ino || named.st_dev != service->pidfile.st_dev))
+		return log_error(EAGAIN, "option --pidfile: '%s' was removed by another process just now", path);
+	if (fd < 0 || ftruncate(fd, 0) || dprintf(fd, "%d\n", (int)getpid()) < 0)
 		return log_errno(errno, "option --pidfile: '%s'", path);
+	service->pid_fd = take_fd(&fd);
 	return 0;
 }
 
@@ -158,10 +168,15 @@ static int service_init(struct kvm *kvm)
 	if (!service)
 		return log_errno(ENOMEM, "service");
 	service->kvm = kvm;
+	service->pid_fd = -1;
 	result = path ? write_pidfile(service, path) : 0;
 	if (!result)
 		result = kvm_set_state(kvm, &service_key, service);
 	if (result) {
+		if (service->pid_fd >= 0) {
+			unlink(path);
+			close(service->pid_fd);
+		}
 		free(service);
 		return result;
 	}
@@ -184,6 +199,8 @@ static void service_exit(struct kvm *kvm)
 	/* not what somebody else has put there since */
 	if (path && !stat(path, &now) && now.st_ino == service->pidfile.st_ino && now.st_dev == service->pidfile.st_dev)
 		unlink(path);
+	if (service->pid_fd >= 0)
+		close(service->pid_fd);
 	/* Taking state away can't fail: only a new key needs memory. */
 	if (!kvm_set_state(kvm, &service_key, NULL))
 		free(service);

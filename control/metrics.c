@@ -254,15 +254,18 @@ static void metrics_ready(struct event_source *source, uint32_t events)
 static int metrics_bind(int fd, const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct stat status;
 
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
 	memcpy(address.sun_path, path, strlen(path));
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
 		return 0;
-	/* of a VM that was killed */
-	if (errno != EADDRINUSE || control_probe(&address) != -ECONNREFUSED)
+	if (errno != EADDRINUSE)
 		return -errno;
+	/* A socket of a VM that was killed goes. What is no socket refuses connections too, and stays. */
+	if (lstat(path, &status) || !S_ISSOCK(status.st_mode) || control_probe(&address) != -ECONNREFUSED)
+		return -EADDRINUSE;
 	return unlink(path) || bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
 }
 
