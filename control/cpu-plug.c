@@ -38,7 +38,8 @@ static int cpu_number(const struct cpu_topology *topology, const json_t *argumen
 int qmp_cpu_insert(struct kvm *kvm, const json_t *arguments, const char *id, char **error)
 {
 	struct cpu_topology topology;
-	bool any = !json_object_get(arguments, "core-id") && !json_object_get(arguments, "socket-id") && !json_object_get(arguments, "thread-id");
+	bool any = !json_object_get(arguments, "core-id") && !json_object_get(arguments, "socket-id") && !json_object_get(arguments, "thread-id") &&
+		   !json_object_get(arguments, "die-id") && !json_object_get(arguments, "cluster-id");
 	char text[16] = "";
 	struct plug *plug;
 	int number, status = cpu_topology_parse(kvm->config, &topology);

@@ -12,6 +12,7 @@
  */
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kvm/acpi-power.h"
@@ -324,8 +325,16 @@ static void cpu_plug_reset(struct device *device)
 		struct slot slot;
 
 		slot_take(cpus, i, SLOT_COMES, &slot);
-		if (plug && may_go && (plug->state == PLUG_ASKED || (slot.bits & SLOT_GONE)))
+		if (!plug || (plug->state != PLUG_ASKED && !(slot.bits & SLOT_GONE)))
+			continue;
+		if (may_go) {
 			plug_remove(plug);
+			continue;
+		}
+		/* It can't go now, and the tables name it: the next kernel has it, until it is asked again. */
+		pthread_mutex_lock(&cpus->lock);
+		cpus->slots[i].bits = SLOT_THERE;
+		pthread_mutex_unlock(&cpus->lock);
 	}
 }
 
@@ -469,10 +478,15 @@ static int cpu_plugs_init(struct kvm *kvm)
 		char text[16];
 		struct plug *plug;
 
-		if (!kvm_cpu_find(kvm, i))
+		if (!kvm_cpu_find(kvm, i) || plug_of(kvm, i))
 			continue;
 		snprintf(text, sizeof(text), "%u", i);
 		result = plug_open(kvm, cpu_plug_item.option, text, NULL, &plug);
+		/* something else has that name: any other will do */
+		if (!result && plug->wanted_id && plug_find(kvm, plug->wanted_id)) {
+			free(plug->wanted_id);
+			plug->wanted_id = NULL;
+		}
 		if (!result)
 			result = plug_insert(plug, NULL);
 	}
