@@ -45,6 +45,8 @@ static int memory_fetch(const char *name, struct qmp_client *client, struct memo
 	json_decref(devices);
 	if (r >= 0 && !memory->max)
 		return log_error(ENODEV, "VM '%s': its memory doesn't grow (lkvm run --mem SIZE,max=SIZE)", name);
+	if (r >= 0 && (memory->base < 0 || memory->max < 0 || memory->block <= 0))
+		return log_error(EPROTO, "VM '%s': what it says of its memory makes no sense", name);
 	return r;
 }
 

@@ -249,11 +249,6 @@ static int mem_start(struct virtio_device *device)
 	return 0;
 }
 
-static void mem_reset(struct virtio_device *device)
-{
-	event_timer_cancel(&mem_of(device)->event);
-}
-
 /* The wish outlives it: it is the host's. */
 static void mem_power_on(struct virtio_device *device)
 {
@@ -273,7 +268,8 @@ static int mem_quiesce(struct virtio_device *device)
 {
 	struct mem *mem = mem_of(device);
 
-	if (!mem->event.deadline_ns)
+	/* a driver that resets its queue quiesces too, and as often as it likes */
+	if (!mem->event.deadline_ns || !device->kvm->pause_depth)
 		return 0;
 	event_timer_cancel(&mem->event);
 	mem_tell(mem);
@@ -323,7 +319,6 @@ static const struct virtio_device_ops mem_ops = {
 	.handle_queue	= mem_handle_queue,
 	.config_read	= mem_config_read,
 	.start		= mem_start,
-	.reset		= mem_reset,
 	.power_on	= mem_power_on,
 	.quiesce	= mem_quiesce,
 	.save		= mem_save,
@@ -335,6 +330,7 @@ static void mem_exit(struct kvm *kvm)
 	struct mem *mem = kvm_get_state(kvm, mem_key);
 
 	virtio_device_del(&mem->device);
+	event_timer_cancel(&mem->event);
 	/* Taking state away can't fail: only a new key needs memory. */
 	if (!kvm_set_state(kvm, mem_key, NULL))
 		free(mem);
