@@ -69,6 +69,7 @@ static bool read_line(const char *path, char *line, size_t size)
 	return ok;
 }
 
+#define THREAD_NAME_MS	100
 #define VCPU_THREAD "kvm-vcpu-"
 
 /* vCPU threads carry their number in their name. Their ids are wanted here only, so they are looked up. */
@@ -98,6 +99,21 @@ void cpu_qom_path(unsigned int index, char path[QOM_PATH_SIZE])
 	snprintf(path, QOM_PATH_SIZE, "/machine/cpu[%u]", index);
 }
 
+/* Their threads name themselves, and one that has just begun may not have come to it. */
+static void find_named_threads(struct kvm *kvm, long *ids)
+{
+	bool all = false;
+
+	for (unsigned int tries = 0; tries < THREAD_NAME_MS && !all; tries++) {
+		if (tries)
+			usleep(1000);
+		find_threads(ids, kvm_cpus_possible(kvm));
+		all = true;
+		for (unsigned int i = 0; i < kvm_cpus_possible(kvm); i++)
+			all = all && (ids[i] || !kvm_cpu_is_there(kvm, i));
+	}
+}
+
 static int query_cpus_fast(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
 	_cleanup_free_ long *ids = calloc(kvm_cpus_possible(kvm) + 1, sizeof(*ids));
@@ -106,7 +122,7 @@ static int query_cpus_fast(struct kvm *kvm, const json_t *arguments, json_t **re
 	(void)error;
 	if (!ids)
 		return -ENOMEM;
-	find_threads(ids, kvm_cpus_possible(kvm));
+	find_named_threads(kvm, ids);
 	*result = json_array();
 	for (unsigned int i = 0; i < kvm_cpus_possible(kvm); i++) {
 		char path[QOM_PATH_SIZE];
