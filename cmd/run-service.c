@@ -173,7 +173,7 @@ static int service_init(struct kvm *kvm)
 	if (!result)
 		result = kvm_set_state(kvm, &service_key, service);
 	if (result) {
-		if (service->pid_fd >= 0) {
+		if (path && service->pid_fd >= 0) {
 			unlink(path);
 			close(service->pid_fd);
 		}

@@ -278,12 +278,13 @@ QMP_COMMAND(inject_nmi_command);
 static int x_lkvm_info(struct kvm *kvm, const json_t *arguments, json_t **result, char **error)
 {
 	uint64_t uptime = kvm->started_ns ? event_now_ns() - kvm->started_ns : 0;
+	json_int_t memory = (json_int_t)kvm_boot_ram(kvm) + (json_int_t)atomic_load(&kvm->ram_plugged);
 
 	(void)arguments;
 	(void)error;
 	*result = json_pack("{s:i,s:s,s:s,s:i,s:I,s:f,s:s*}", "pid", (int)getpid(), "name",
 			    control_name(kvm), "state", status_name(kvm), "vcpus",
-			    (int)kvm_cpus_present(kvm), "memory", (json_int_t)(kvm_boot_ram(kvm) + atomic_load(&kvm->ram_plugged)), "uptime",
+			    (int)kvm_cpus_present(kvm), "memory", memory, "uptime",
 			    (double)uptime / 1e9, "parent", kvm->origin ? kvm->origin->parent : NULL);
 	return *result ? 0 : -ENOMEM;
 }
