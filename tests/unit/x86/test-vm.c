@@ -377,7 +377,12 @@ static int make(const char *mem)
 START_TEST(sizes_to_grow_to_are_checked)
 {
 	static const char *const bad[] = { "16M,max=16M", "16M,max=15M", "15M,max=32M", "16M,max=33M", "16M,max=0", "16M,max=65T", "16M,max=16383P" };
-	static const char *const good[] = { "16M,max=2G", "16M,max=4G", "16M,max=1T", "16M,max=64T" };
+	/* ThreadSanitizer's own map leaves no room for terabytes */
+	static const char *const good[] = { "16M,max=2G", "16M,max=4G",
+#ifndef __SANITIZE_THREAD__
+					    "16M,max=1T", "16M,max=64T",
+#endif
+	};
 
 	log_set_sink(quiet);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
