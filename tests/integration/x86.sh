@@ -21,7 +21,7 @@ run_part()
 {
 	tests/with-kvm --timeout 1700 --mem 7168 --smp 1 ${LKVM_SLOW:+--env LKVM_SLOW --module loop --module crc32c_generic --module ext4} -- bash tests/integration/x86-cases "$part" "$(readlink -f ./lkvm)" \
 		"$(tests/kernels path x86_64 bzImage)" "$(tests/kernels path x86_64 vmlinux)" \
-		"$(tests/kernels path x86_64 generic-bzImage)" "$(tests/guest-initrd --generic x86_64)" \
+		"$(tests/kernels path x86_64 generic-vmlinux)" "$(tests/guest-initrd --generic x86_64)" \
 		"$initrd" "$(tests/guest-disk x86_64)" "$@"
 }
 
