@@ -95,8 +95,8 @@ $(BUILD)/include/version.h: FORCE
 		printf '#define LKVM_VERSION "%s"\n' "$(VERSION)" > $@
 
 # What a request, a packet or an exit goes through is to be fast. All else waits for people or the kernel, and is to be small.
-FAST_PATH	:= kvm-cpu $(addprefix core/,memory pool rcu space) \
-		   $(addprefix disk/,aio engine file-io merge qcow2-cache qcow2-io qcow2-map raw uring) \
+FAST_PATH	:= kvm-cpu $(addprefix core/,event event-poll memory pool rcu space) \
+		   $(addprefix disk/,aio disk engine file file-io merge qcow2-cache qcow2-io qcow2-map raw uring) \
 		   $(addprefix net/,frame tap user) \
 		   $(addprefix virtio/,9p-io blk device-queues fs-io kicks net net-receive queue queue-packed queue-split transfer)
 $(FAST_PATH:%=$(BUILD)/%.o): OPT := -O2
